@@ -41,23 +41,33 @@ class FamilyColours(Section):
 class AttentionSettings(Section):
     """What the ``attention`` processor computes and draws."""
 
-    channels: Literal["a", "b", "ab"] = Field("ab", description="a: the frame's attention; b: tracked objects; ab: both")
+    channels: Literal["a", "b", "ab"] = Field(
+        "ab", description="a: the frame's attention; b: tracked objects; ab: both"
+    )
     method: Literal["gmar", "rollout", "last_layer", "chefer"] = Field(
         "gmar", description="how attention maps of all layers and heads become one map"
     )
     gmar_norm: Literal["l1", "l2"] = Field("l1", description="norm of the gradient that weighs a head (gmar)")
-    backbone: Literal["dinov2_vits14"] = Field("dinov2_vits14", description="the vision transformer that is looked into")
+    backbone: Literal["dinov2_vits14"] = Field(
+        "dinov2_vits14", description="the vision transformer that is looked into"
+    )
     detector: Literal["nanodet"] = Field("nanodet", description="the object detector of channel B")
     tracker: Literal["bytetrack"] = Field("bytetrack", description="the tracker of channel B")
-    sample_fps: float = Field(4.0, gt=0, le=240, description="attention maps computed per second; frames between are interpolated")
+    sample_fps: float = Field(
+        4.0, gt=0, le=240, description="attention maps computed per second; frames between are interpolated"
+    )
     spatial_resolution: int = Field(
         224, ge=112, le=896, description="square root of the pixel area given to the backbone; aspect ratio is kept"
     )
     detect_every: int = Field(2, ge=1, le=10, description="detect on every N-th frame; boxes between are interpolated")
     detection_threshold: float = Field(0.35, ge=0.05, le=0.95, description="lowest detection score that starts a track")
     classes: list[str] = Field(default_factory=list, description="COCO class names to keep; empty keeps all")
-    smoothing_s: float = Field(0.25, ge=0, le=5, description="time constant in seconds of the motion-following smoothing; 0 is off")
-    cut_threshold: float = Field(0.35, ge=0.05, le=1, description="histogram distance (0 to 1) above which a cut is assumed")
+    smoothing_s: float = Field(
+        0.25, ge=0, le=5, description="time constant in seconds of the motion-following smoothing; 0 is off"
+    )
+    cut_threshold: float = Field(
+        0.35, ge=0.05, le=1, description="histogram distance (0 to 1) above which a cut is assumed"
+    )
     colour: Colour = Field("#1a5cff", description="colour of the attention shadow")
     alpha: float = Field(0.6, ge=0, le=1, description="opacity of the shadow where attention is strongest")
     object_alpha: float = Field(0.18, ge=0, le=0.5, description="opacity of the tint inside an object's box")
@@ -72,7 +82,9 @@ class EngineSettings(Section):
 
     segment_seconds: float = Field(10.0, gt=0, le=600, description="seconds of output between two checkpoints")
     queue_batches: int = Field(2, ge=1, le=8, description="frame batches that may wait between two stages")
-    min_free_mb: int = Field(256, ge=0, description="free disk space in MB below which a job does not start or pauses to fail")
+    min_free_mb: int = Field(
+        256, ge=0, description="free disk space in MB below which a job does not start or pauses to fail"
+    )
 
 
 class OutputSettings(Section):
@@ -80,8 +92,8 @@ class OutputSettings(Section):
 
     codec: Literal["h264", "hevc"] = Field("h264", description="video codec")
     quality: int = Field(20, ge=0, le=51, description="CRF (x264, x265): lower is better and larger")
-    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"] = Field(
-        "medium", description="x264/x265 preset: slower is smaller"
+    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"] = (
+        Field("medium", description="x264/x265 preset: slower is smaller")
     )
     require_gpu: bool = Field(False, description="fail instead of falling back to the CPU")
     overwrite: bool = Field(False, description="replace an existing file that framelane did not make")
@@ -111,7 +123,9 @@ class HardwareSettings(Section):
 class Settings(Section):
     """Everything that can be set for one job."""
 
-    mode: Literal["fast", "balanced", "quality"] = Field("balanced", description="what the user picks: speed against quality")
+    mode: Literal["fast", "balanced", "quality"] = Field(
+        "balanced", description="what the user picks: speed against quality"
+    )
     profile: str = Field("auto", description="what the hardware allows: auto, cpu or t4")
     attention: AttentionSettings = Field(default_factory=AttentionSettings)
     engine: EngineSettings = Field(default_factory=EngineSettings)
@@ -162,7 +176,9 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     """
     key, sign, value = text.partition("=")
     if not sign or not key.strip():
-        raise UsageError(f"--set {text!r} is not of the form section.key=value, for example --set attention.method=rollout.")
+        raise UsageError(
+            f"--set {text!r} is not of the form section.key=value, for example --set attention.method=rollout."
+        )
     try:
         # A colour such as #1a5cff would be a comment in YAML.
         return key.strip(), value.strip() if value.strip().startswith("#") else yaml.safe_load(value)
@@ -186,7 +202,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if data is None:
         return {}
     if not isinstance(data, dict):
-        raise UsageError(f"The settings file {path} must hold sections such as 'attention:', not a {type(data).__name__}.")
+        raise UsageError(
+            f"The settings file {path} must hold sections such as 'attention:', not a {type(data).__name__}."
+        )
     return data
 
 

@@ -1,0 +1,31 @@
+"""framelane: turn a folder of videos into finished results inside one GPU session.
+
+>>> import framelane
+>>> result = framelane.process_video("in.mp4", "attention", output="out.mp4", progress=print)  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from framelane.errors import Cancelled, FramelaneError, UsageError
+
+if TYPE_CHECKING:
+    from framelane.run import Result, process_video
+
+try:
+    __version__ = version("framelane")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"
+
+__all__ = ["Cancelled", "FramelaneError", "Result", "UsageError", "__version__", "process_video"]
+
+
+def __getattr__(name: str) -> Any:
+    # Importing the engine takes its time; `import framelane` must not.
+    if name in ("process_video", "Result"):
+        from framelane import run
+
+        return getattr(run, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,264 @@
+"""The command line: run, doctor, models, bench."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from framelane.errors import Cancelled, FramelaneError, UsageError
+
+if TYPE_CHECKING:
+    from framelane.engine.events import Event
+
+app = typer.Typer(
+    name="framelane",
+    help="Turn videos into finished results inside one GPU session, or on a laptop without a GPU.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+models_app = typer.Typer(help="The model catalogue: what there is, what is here, and whether it is sound.")
+app.add_typer(models_app, name="models", no_args_is_help=True)
+
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")]
+Mode = Annotated[str | None, typer.Option(help="fast, balanced or quality.")]
+Profile = Annotated[str | None, typer.Option(help="auto, cpu or t4: what the hardware allows.")]
+Config = Annotated[Path | None, typer.Option(help="A YAML file of settings.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from framelane import __version__
+
+        typer.echo(f"framelane {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a stack trace with an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options that stand before the command."""
+
+
+@app.command()
+def run(
+    processor: Annotated[str, typer.Argument(help="What happens to the frames, for example: attention.")],
+    clip: Annotated[Path, typer.Argument(help="The input video.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The file to make: .mp4, .mov or .mkv.")] = None,
+    mode: Mode = None,
+    profile: Profile = None,
+    config: Config = None,
+    assignments: Set = None,
+    events: Annotated[str | None, typer.Option(help="Write events as JSON lines to a file, or to - (stdout).")] = None,
+    require_gpu: Annotated[
+        bool, typer.Option("--require-gpu", help="Fail instead of falling back to the CPU.")
+    ] = False,
+    print_settings: Annotated[
+        bool, typer.Option("--print-settings", help="Show the merged settings and where each comes from, and stop.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a stack trace with an error.")] = False,
+) -> None:
+    """Process one clip. The same command again goes on where an interrupted one stopped."""
+    from framelane import run as runner
+    from framelane.processors.base import create
+
+    overrides = _overrides(assignments)
+    if require_gpu:
+        overrides["output.require_gpu"] = True
+    loaded = runner.load_settings(mode, profile, config, overrides)
+    if print_settings:
+        create(processor)
+        _print_settings(loaded)
+        return
+    if output is None:
+        raise UsageError("Name the file to make with -o, for example -o out.mp4.")
+    with _event_sink(events) as sink:
+        result = runner.process_video(
+            clip,
+            processor,
+            output=output,
+            mode=mode,
+            profile=profile,
+            config=config,
+            overrides=overrides,
+            progress=sink,
+        )
+    _tell(f"Video   {result.output_path}")
+    if result.gif_path:
+        _tell(f"GIF     {result.gif_path} ({result.gif_path.stat().st_size / 1e6:.1f} MB)")
+    _tell(f"Report  {result.report_path}")
+    frames = result.report["frames"] - result.report["resumed_at_frame"]
+    _tell(f"Time    {result.processing_time:.1f} s for {frames} frames ({result.avg_fps:.1f} fps)")
+
+
+def _overrides(assignments: list[str] | None) -> dict[str, Any]:
+    from framelane.settings import parse_assignment
+
+    return dict(parse_assignment(text) for text in assignments or [])
+
+
+def _print_settings(loaded: Any) -> None:
+    from framelane.settings import flatten
+
+    values = flatten(loaded.settings.model_dump())
+    width = max(len(key) for key in values)
+    for key, value in values.items():
+        typer.echo(f"{key:<{width}}  {json.dumps(value):<14}  {loaded.origin.get(key, 'default')}")
+
+
+def _tell(line: str) -> None:
+    """A line for people: on stdout, unless events go there."""
+    typer.echo(line, err=_state["stdout_is_events"])
+
+
+_state: dict[str, bool] = {"stdout_is_events": False}
+
+
+@contextlib.contextmanager
+def _event_sink(target: str | None) -> Iterator[Any]:
+    """Where events go: to people always, and as JSON lines to a file or stdout if asked."""
+    from framelane.progress import open_view
+
+    _state["stdout_is_events"] = target == "-"
+    with contextlib.ExitStack() as stack:
+        file: Any = None
+        if target == "-":
+            file = sys.stdout
+        elif target:
+            try:
+                file = stack.enter_context(Path(target).open("w", encoding="utf-8"))
+            except OSError as error:
+                raise UsageError(f"The events file {target} cannot be written: {error.strerror}.") from error
+        view = stack.enter_context(open_view(sys.stderr))
+
+        def sink(event: Event) -> None:
+            view(event)
+            if file is not None:
+                file.write(json.dumps(event) + "\n")
+                file.flush()
+
+        yield sink
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Also measure; takes longer.")] = False,
+) -> None:
+    """Look at this machine: what works, what does not and why, and which profile fits."""
+    from framelane import hardware
+
+    report = hardware.doctor_report(deep=deep)
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+        return
+    from rich.console import Console
+
+    Console().print(hardware.render_doctor(report))
+
+
+@models_app.command("list")
+def models_list() -> None:
+    """Show the catalogue."""
+    _models_table(fresh=False)
+
+
+@models_app.command("check")
+def models_check() -> None:
+    """Read every model that is here and compare its SHA-256; exit code 1 if one is damaged."""
+    rows = _models_table(fresh=True)
+    if damaged := [row.name for row in rows if row.state == "damaged"]:
+        raise FramelaneError(f"Damaged: {', '.join(damaged)}. Run: framelane models fetch {damaged[0]}")
+
+
+@models_app.command("fetch")
+def models_fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="Which models; all if none is named.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Fetch again even if it is here.")] = False,
+) -> None:
+    """Fetch models that are not embedded and check their SHA-256."""
+    from framelane.models import catalog, store
+
+    for name in names or [entry.name for entry in catalog.entries()]:
+        path = store.fetch(name, force=force, notify=lambda text: typer.echo(text, err=True))
+        typer.echo(f"{name}: {path}")
+
+
+def _models_table(*, fresh: bool) -> list[Any]:
+    from rich.console import Console
+    from rich.table import Table
+
+    from framelane.models import store
+
+    rows = store.table(fresh=fresh)
+    table = Table("model", "task", "licence", "MB", "source", "state")
+    for row in rows:
+        table.add_row(row.name, row.task, row.licence, f"{row.megabytes:.1f}", row.source, row.state)
+    Console().print(table)
+    return rows
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="attention or engine.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Measure, against peers in the same run."""
+    from framelane import bench as benches
+
+    benches.run(name, as_json=as_json)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; every error ends as a sentence on stderr and its exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in given
+    try:
+        app(args=given, prog_name="framelane", standalone_mode=False)
+        code = 0
+    except (FramelaneError, KeyboardInterrupt) as error:
+        if debug:
+            raise
+        message = str(error) or "Cancelled."
+        code = error.exit_code if isinstance(error, FramelaneError) else Cancelled.exit_code
+        print(f"framelane: {message}", file=sys.stderr)
+    except typer.Exit as ended:
+        code = ended.exit_code
+    except typer.Abort:
+        code = Cancelled.exit_code
+    except Exception as error:
+        code = _unexpected(error, debug)
+    sys.exit(code)
+
+
+def _unexpected(error: Exception, debug: bool) -> int:
+    """Usage errors of the parser as their own text; anything else is a defect of ours, said in one sentence."""
+    import click
+
+    if isinstance(error, click.ClickException):
+        error.show(file=sys.stderr)
+        return error.exit_code
+    if debug:
+        raise error
+    from framelane.errors import chain
+
+    print(
+        f"framelane: something unforeseen happened ({chain(error)}). Run the same command with --debug to see where.",
+        file=sys.stderr,
+    )
+    return 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""What a job says while it runs: one JSON-able dict an event.
+
+``start`` (clip, output, frames, resumed_at_frame, device, decoder, encoder, profile, mode, …), ``progress`` (frame,
+frames, fps, eta_s, stage_ms), ``segment`` (index, frames), ``degraded`` and ``warning`` (message), ``done`` (output,
+…), ``failed`` (message).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class Event(dict[str, Any]):
+    """An event: a dict to machines, and a plain line to people, so that ``progress=print`` is useful."""
+
+    def __str__(self) -> str:
+        return describe(self)
+
+
+Listener = Callable[[Event], None]
+
+STAGES = ("decode", "process", "encode")
+
+
+@dataclass
+class Meter:
+    """Counts frames and the busy time of each stage; each stage writes only its own numbers."""
+
+    frames: int
+    first: int = 0
+    written: int = 0
+    busy: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    seen: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
+    started: float = field(default_factory=time.monotonic)
+
+    def add(self, stage: str, seconds: float, frames: int) -> None:
+        """Note that ``stage`` was busy for ``seconds`` with ``frames`` frames."""
+        self.busy[stage] += seconds
+        self.seen[stage] += frames
+
+    def stage_ms(self) -> dict[str, float]:
+        """Milliseconds a frame in each stage, waiting not counted."""
+        return {s: round(1000 * self.busy[s] / self.seen[s], 2) if self.seen[s] else 0.0 for s in STAGES}
+
+    def progress(self) -> Event:
+        """A ``progress`` event for this moment."""
+        elapsed = time.monotonic() - self.started
+        fps = self.written / elapsed if elapsed > 0 else 0.0
+        frame = self.first + self.written
+        left = max(0, self.frames - frame)
+        return Event(
+            event="progress",
+            frame=frame,
+            frames=max(self.frames, frame),
+            fps=round(fps, 2),
+            eta_s=round(left / fps, 1) if fps > 0 else None,
+            stage_ms=self.stage_ms(),
+        )
+
+
+def describe(event: Mapping[str, Any]) -> str:
+    """One plain line for an event, for terminals and logs that cannot draw."""
+    kind = event["event"]
+    if kind == "progress":
+        eta = f", {event['eta_s']:.0f} s left" if event.get("eta_s") is not None else ""
+        times = " ".join(f"{stage} {ms:.1f}" for stage, ms in event["stage_ms"].items())
+        return f"frame {event['frame']}/{event['frames']} at {event['fps']:.1f} fps{eta} (ms a frame: {times})"
+    if kind == "start":
+        resumed = f", going on at frame {event['resumed_at_frame']}" if event.get("resumed_at_frame") else ""
+        return (
+            f"{event['clip']}: {event['processor']} in mode {event['mode']} on {event['device']} "
+            f"(decoder {event['decoder']}, encoder {event['encoder']}){resumed}"
+        )
+    if kind == "segment":
+        return f"segment {event['index']} is safe (frames up to {event['frame']})"
+    if kind == "done":
+        return f"{event['output']}: {event['frames']} frames in {event['seconds']:.1f} s"
+    return str(event.get("message", kind))

@@ -1,0 +1,168 @@
+"""Optical flow between neighbouring frames, cuts, and carrying a map along the motion.
+
+A *field* is a float32 array ``(h, w)`` that covers the displayed frame at the resolution of the thumbnails on which
+the flow is computed. A *displacement* is float32 ``(h, w, 2)`` in field pixels (x, y).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from framelane.video.frames import FrameBatch, thumbnail
+
+LONG_SIDE = 192
+_STILL = 0.02  # in field pixels: less is noise of the flow on a static picture
+
+
+@dataclass(frozen=True)
+class Step:
+    """How a frame relates to the one before it.
+
+    Attributes:
+        cut: True where nothing connects them (a cut, or the first frame of the clip).
+        size: (h, w) of the fields.
+        back: displacement from this frame to where each pixel was before; None at a cut.
+        forth: displacement from the frame before to where each pixel is now; None at a cut.
+    """
+
+    cut: bool
+    size: tuple[int, int]
+    back: np.ndarray | None = None
+    forth: np.ndarray | None = None
+
+
+def steps(batch: FrameBatch, cut_threshold: float) -> list[Step]:
+    """The step to every frame of a batch from the frame before it; pure in the batch.
+
+    Args:
+        batch: frames with the one before them.
+        cut_threshold: :func:`difference` (0 to 1) above which a cut is assumed.
+    """
+    previous = None if batch.before is None else thumbnail(batch.before, batch.layout, LONG_SIDE)
+    found = []
+    for plane in batch.planes:
+        current = thumbnail(plane, batch.layout, LONG_SIDE)
+        found.append(_step(previous, current, cut_threshold))
+        previous = current
+    return found
+
+
+def _step(previous: np.ndarray | None, current: np.ndarray, cut_threshold: float) -> Step:
+    size = (current.shape[0], current.shape[1])
+    if previous is None or previous.shape != current.shape:
+        return Step(True, size)
+    back = flow(current, previous)
+    if difference(warp(previous, back), current) > cut_threshold:
+        return Step(True, size)
+    return Step(False, size, back, flow(previous, current))
+
+
+def flow(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Dense optical flow (DIS: Kroeger et al., ECCV 2016) from ``source`` to ``target``.
+
+    Args:
+        source: uint8 ``(h, w)``.
+        target: uint8 ``(h, w)``.
+
+    Returns:
+        float32 ``(h, w, 2)``: source pixel (x, y) is found at (x, y) + flow in the target.
+    """
+    import cv2
+
+    if min(source.shape) < 16:  # too small for DIS's patches
+        return np.zeros((*source.shape, 2), np.float32)
+    # A new object each time: DIS starts from what it found last, and a resumed job would then differ.
+    found: Any = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(source, target, None)
+    found[np.abs(found).max(axis=2) < _STILL] = 0
+    return np.asarray(found, np.float32)
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> float:
+    """How unlike two pictures are: half of 1 minus their correlation, plus their histograms' distance, 0 to 1.
+
+    Correlation ignores a change of exposure; the histogram catches what motion compensation could explain away.
+    """
+    a, b = one.astype(np.float32), other.astype(np.float32)
+    a, b = a - a.mean(), b - b.mean()
+    norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    correlation = float((a * b).sum()) / norm if norm > 1e-6 else 1.0
+    bins = [np.bincount(x.ravel() >> 3, minlength=32) / x.size for x in (one, other)]
+    histogram = 0.5 * float(np.abs(bins[0] - bins[1]).sum())
+    return 0.5 * (1 - max(0.0, correlation)) + 0.5 * histogram
+
+
+def warp(field: np.ndarray, displacement: np.ndarray) -> np.ndarray:
+    """``field`` looked up at every pixel plus its displacement, bilinear, edges repeated."""
+    import cv2
+
+    y, x = _grid(field.shape[0], field.shape[1])
+    moved = cv2.remap(
+        field, x + displacement[..., 0], y + displacement[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(moved)
+
+
+def compose(first: np.ndarray, then: np.ndarray) -> np.ndarray:
+    """The displacement of going ``first`` and, from where that leads, ``then``."""
+    return first + warp(then, first)
+
+
+def _grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    return y, x
+
+
+def to_field(grid: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A map on the transformer's grid as a field: bicubic, non-negative, summing to 1.
+
+    Args:
+        grid: float32 ``(gh, gw)``, non-negative.
+        size: (h, w) of the field.
+    """
+    import cv2
+
+    field = cv2.resize(grid.astype(np.float32), size[::-1], interpolation=cv2.INTER_CUBIC)
+    return normalised(field)
+
+
+def normalised(field: np.ndarray) -> np.ndarray:
+    """Non-negative and summing to 1; uniform where there is nothing."""
+    field = np.maximum(field, 0)
+    total = float(field.sum())
+    return field / total if total > 1e-12 else np.full_like(field, 1 / field.size)
+
+
+def between(maps: tuple[np.ndarray, np.ndarray | None], steps_: list[Step]) -> list[np.ndarray]:
+    """Maps for the frames from one sample up to (not including) the next, carried along the motion.
+
+    Args:
+        maps: the field at the first frame, and the field at the next sampled frame (None where there is none, or a cut
+            lies before it).
+        steps_: the steps to every frame after the first, up to the next sampled one if there is one.
+
+    Returns:
+        One field a frame, the first included: the first sample carried forward and the next carried back, blended
+        by their nearness in frames.
+    """
+    first, following = maps
+    count = len(steps_) if following is not None else len(steps_) + 1
+    forward = [first]
+    reach: np.ndarray | None = None
+    for step in steps_[: count - 1]:
+        assert step.back is not None
+        reach = step.back if reach is None else compose(step.back, reach)
+        forward.append(normalised(warp(first, reach)))
+    if following is None:
+        return forward
+    blended = list(forward)
+    reach = None
+    for offset in range(count - 1, 0, -1):
+        ahead = steps_[offset].forth
+        assert ahead is not None
+        reach = ahead if reach is None else compose(ahead, reach)
+        near = offset / count
+        blended[offset] = normalised((1 - near) * forward[offset] + near * warp(following, reach))
+    return blended

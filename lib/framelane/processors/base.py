@@ -1,0 +1,145 @@
+"""The contract between the engine and what happens to frames."""
+
+from __future__ import annotations
+
+import difflib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from framelane.errors import UsageError
+from framelane.settings import Settings
+from framelane.video.clip import Clip
+from framelane.video.frames import FrameBatch
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """What will come out of a processor.
+
+    Attributes:
+        touches: whether it draws on frames. Where it does not, the encoder keeps the clip's own pixel format.
+    """
+
+    touches: bool = True
+
+
+@dataclass
+class Context:
+    """What a processor may use and say while it works.
+
+    Attributes:
+        settings: the merged settings.
+        device: ``"cpu"`` or ``"cuda"``.
+        threads: threads for models on the CPU.
+        warn: takes a sentence for the report and the events.
+        degrade: takes a sentence on what works less well than asked for, and why (promises 4 and 5).
+        models: the models in use, for the report: name, sha256, licence.
+    """
+
+    settings: Settings
+    device: str = "cpu"
+    threads: int = 1
+    warn: Callable[[str], None] = lambda _: None
+    degrade: Callable[[str], None] = lambda _: None
+    models: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A processor's state between two commits.
+
+    Attributes:
+        state: plain JSON-able data, bounded in size, no pixels.
+        replay_from: index of the first input frame that the state still needs; None is the next one.
+    """
+
+    state: dict[str, Any]
+    replay_from: int | None = None
+
+
+class Processor(ABC):
+    """What happens to frames. A subclass with ``name = "..."`` registers itself.
+
+    Attributes:
+        name: what the user types.
+        version: raised whenever the same input would give another output: old unfinished work is then started anew.
+    """
+
+    name: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+    _registry: ClassVar[dict[str, type[Processor]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.name:
+            Processor._registry[cls.name] = cls
+
+    @abstractmethod
+    def open(self, clip: Clip, context: Context) -> OutputSpec:
+        """Load models, warm up and say what will come out.
+
+        Raises:
+            FramelaneError: a model is missing or damaged.
+        """
+
+    @abstractmethod
+    def infer(self, batch: FrameBatch) -> Any:
+        """The heavy part: batched, on the device, and pure in ``batch``, so that the engine can repeat it."""
+
+    @abstractmethod
+    def commit(self, batch: FrameBatch, inferred: Any) -> list[FrameBatch]:
+        """The ordered and cheap part: tracking, smoothing, drawing.
+
+        Must give the same frames however the input is cut into batches. May hold frames back.
+
+        Returns:
+            Finished frames in order, with their rows.
+        """
+
+    def flush(self) -> list[FrameBatch]:
+        """What is still held back, once the clip has ended."""
+        return []
+
+    def snapshot(self) -> Snapshot:
+        """The state after the last commit.
+
+        Leaves the processor just as :meth:`restore` of the snapshot would, so that a resumed job and an uninterrupted
+        one go on from the same state.
+        """
+        return Snapshot({})
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over the state of a snapshot, before the first frame."""
+
+    def report(self, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+        """Fold the rows of all segments into the report's metrics, in one pass."""
+        return {}
+
+    def close(self) -> None:
+        """Release models and memory."""
+
+
+def names() -> list[str]:
+    """The processors that exist."""
+    _load_builtin()
+    return sorted(Processor._registry)
+
+
+def create(name: str) -> Processor:
+    """A new processor by name.
+
+    Raises:
+        UsageError: there is none of that name; the text gives the nearest.
+    """
+    _load_builtin()
+    if name not in Processor._registry:
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"There is no processor {name!r}; there are {', '.join(names())}.{hint}")
+    return Processor._registry[name]()
+
+
+def _load_builtin() -> None:
+    import framelane.processors.attention.processor  # noqa: F401  registers itself

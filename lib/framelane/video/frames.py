@@ -1,0 +1,181 @@
+"""A frame batch: decoded frames on one device with their timestamps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from framelane.video.colour import ColourTags, Orientation, plane_array, to_rgb
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What all frames of a clip have in common.
+
+    Attributes:
+        width: coded width in pixels.
+        height: coded height in pixels.
+        time_base: seconds per tick of ``pts``.
+        start_pts: ``pts`` of the clip's first frame.
+        colour: matrix, range, primaries and transfer.
+        orientation: how coded pixels are turned for display.
+    """
+
+    width: int
+    height: int
+    time_base: Fraction
+    start_pts: int
+    colour: ColourTags
+    orientation: Orientation = field(default_factory=Orientation)
+
+
+class _Pixels:
+    """RGB of a batch, converted on first use, frame by frame, and shared by the batch's slices."""
+
+    def __init__(self, planes: Sequence[Any], layout: Layout) -> None:
+        self.planes, self.layout = planes, layout
+        self._rgb: torch.Tensor | None = None
+        self._done = [False] * len(planes)
+
+    def get(self, start: int, stop: int) -> torch.Tensor:
+        import torch
+
+        turned = self.layout.orientation != Orientation()
+        size = (self.layout.height, self.layout.width)
+        if self._rgb is None:
+            shown = size[::-1] if self.layout.orientation.swaps_sides else size
+            self._rgb = torch.empty((len(self.planes), 3, *shown), dtype=torch.uint8)
+        for index in range(start, stop):
+            if self._done[index]:
+                continue
+            target = torch.empty((3, *size), dtype=torch.uint8) if turned else self._rgb[index]
+            to_rgb(self.planes[index], self.layout.colour, target.numpy())
+            if turned:
+                self._rgb[index] = self.layout.orientation.upright(target)
+            self._done[index] = True
+        return self._rgb[start:stop]
+
+
+@dataclass(frozen=True, eq=False)
+class FrameBatch:
+    """Consecutive frames of one clip.
+
+    Attributes:
+        planes: the frames as decoded (``av.VideoFrame``); untouched ones reach the encoder unconverted.
+        pts: presentation timestamp of each frame, in ticks of ``layout.time_base``, strictly increasing.
+        durations: how long each frame is shown, in ticks.
+        first_index: index in the clip of the first frame.
+        layout: what all frames have in common.
+        before: the frame just before the first one as decoded (None at the start of the clip), for whatever compares
+            neighbours, so that it need not remember anything.
+        before_pts: its timestamp.
+        rows: results to be written beside the frames, JSON-able; they land in the frames' segment.
+    """
+
+    planes: tuple[Any, ...]
+    pts: tuple[int, ...]
+    durations: tuple[int, ...]
+    first_index: int
+    layout: Layout
+    before: Any = None
+    before_pts: int | None = None
+    rows: tuple[dict[str, Any], ...] = ()
+    _drawn: torch.Tensor | None = None
+    _pixels: _Pixels | None = field(default=None, repr=False)
+    _offset: int = 0
+
+    def __post_init__(self) -> None:
+        if self._pixels is None:
+            object.__setattr__(self, "_pixels", _Pixels(self.planes, self.layout))
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    @property
+    def rgb(self) -> torch.Tensor:
+        """uint8 ``(N, 3, H, W)`` as displayed (upright), converted when first asked for. Do not write into it."""
+        if self._drawn is not None:
+            return self._drawn
+        assert self._pixels is not None
+        return self._pixels.get(self._offset, self._offset + len(self))
+
+    @property
+    def touched(self) -> bool:
+        """True once pixels were replaced: these frames are converted for the encoder, others pass as decoded."""
+        return self._drawn is not None
+
+    @property
+    def times(self) -> list[float]:
+        """Seconds from the clip's first frame, one a frame."""
+        return [float((pts - self.layout.start_pts) * self.layout.time_base) for pts in self.pts]
+
+    def replace(
+        self,
+        *,
+        rgb: torch.Tensor | None = None,
+        planes: Sequence[Any] | None = None,
+        rows: Sequence[dict[str, Any]] | None = None,
+    ) -> FrameBatch:
+        """New pixels or rows, same timestamps.
+
+        Args:
+            rgb: uint8 ``(N, 3, H, W)`` as displayed.
+            planes: one ``av.VideoFrame`` a frame, in coded orientation.
+            rows: results of these frames.
+
+        Raises:
+            ValueError: the number of frames differs.
+        """
+        if any(given is not None and len(given) != len(self) for given in (rgb, planes)):
+            raise ValueError(f"replace() needs {len(self)} frames")
+        kept_rows = self.rows if rows is None else tuple(rows)
+        if planes is not None:
+            return replace(self, planes=tuple(planes), rows=kept_rows, _drawn=None, _pixels=None, _offset=0)
+        return replace(self, _drawn=self._drawn if rgb is None else rgb, rows=kept_rows)
+
+    def slice(self, start: int, stop: int) -> FrameBatch:
+        """Frames ``start`` to ``stop`` (exclusive) as a batch that shares these pixels."""
+        first = start == 0
+        return replace(
+            self,
+            planes=self.planes[start:stop],
+            pts=self.pts[start:stop],
+            durations=self.durations[start:stop],
+            first_index=self.first_index + start,
+            before=self.before if first else self.planes[start - 1],
+            before_pts=self.before_pts if first else self.pts[start - 1],
+            rows=self.rows[start:stop],
+            _drawn=None if self._drawn is None else self._drawn[start:stop],
+            _offset=self._offset + start,
+        )
+
+
+def thumbnail(frame: Any, layout: Layout, long_side: int) -> np.ndarray:
+    """A small grey picture of a decoded frame, as displayed.
+
+    Args:
+        frame: an ``av.VideoFrame`` in coded orientation.
+        layout: the clip's layout.
+        long_side: pixels of the longer side; a smaller frame keeps its size.
+
+    Returns:
+        uint8 ``(h, w)``: the luma as coded (limited or full range).
+    """
+    import cv2
+
+    scale = min(1.0, long_side / max(frame.width, frame.height))
+    size = (max(8, round(frame.width * scale)), max(8, round(frame.height * scale)))
+    if frame.format.components[0].bits == 8 and frame.format.name.startswith(("yuv", "nv", "gray")):
+        small = cv2.resize(plane_array(frame.planes[0]), size, interpolation=cv2.INTER_AREA)
+    else:
+        small = frame.reformat(width=size[0], height=size[1], format="gray").to_ndarray()
+    if layout.orientation.mirrored:
+        small = small[:, ::-1]
+    return np.ascontiguousarray(np.rot90(small, layout.orientation.quarter_turns))

@@ -1,0 +1,257 @@
+"""From segments to the file that gets the name: one video track without seams, and the input's own audio.
+
+Nothing is encoded here: the segments' packets and the audio's packets are copied. Memory does not grow with the
+clip's length.
+"""
+
+from __future__ import annotations
+
+import heapq
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from framelane.errors import FramelaneError
+from framelane.video.clip import Clip, open_container
+from framelane.video.writer import SegmentInfo, write_error
+
+_FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+_LARGEST_TIMESCALE = 2**31 - 1
+
+
+@dataclass
+class Joined:
+    """What was joined, and in sentences what could not be copied as it was."""
+
+    frames: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Out:
+    """A packet with the time it is due, for interleaving."""
+
+    due: float
+    packet: Any
+
+    def __lt__(self, other: _Out) -> bool:
+        return self.due < other.due
+
+
+Segments = Sequence[tuple[Path, SegmentInfo]]
+
+
+def join(segments: Segments, clip: Clip, output: Path) -> Joined:
+    """Join segments and the clip's audio into ``output``.
+
+    Args:
+        segments: the segments' NUT files in order, with what they hold.
+        clip: the input, for its audio tracks, display matrix and metadata.
+        output: file to write; ``.mp4``, ``.mov`` or ``.mkv``.
+
+    Raises:
+        FramelaneError: the disk is full, or the container refuses what it is given.
+    """
+    import av
+
+    result = Joined()
+    try:
+        with av.open(
+            str(output), "w", format=_FORMATS[output.suffix.lower()], options=_options(clip, output)
+        ) as target:
+            target.metadata.update({k: v for k, v in clip.metadata.items() if k in _KEPT_METADATA})
+            video = _video_track(target, segments[0][0], clip)
+            with open_container(clip.path) as source:
+                target.set_chapters(source.chapters())
+                tracks = [_AudioTrack(target, source, track.index, result.notes) for track in clip.audio]
+                wanted = {t.index: t for t in tracks if t.usable}
+                target.start_encoding()
+                streams = [_video_packets(segments, video, clip, result)]
+                if wanted:
+                    streams.append(_audio_packets(source, wanted))
+                for item in heapq.merge(*streams):
+                    target.mux(item.packet)
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise write_error(output, error, "joined from its segments") from error
+    return result
+
+
+_KEPT_METADATA = ("title", "artist", "comment", "date", "creation_time", "description", "copyright")
+
+
+def _options(clip: Clip, output: Path) -> dict[str, str]:
+    if output.suffix.lower() == ".mkv":
+        return {}
+    # The movie's own clock in ticks of the video: edit lists (start times, B-frame delay) are then exact.
+    ticks = clip.time_base.denominator if clip.time_base.numerator == 1 else 90000
+    while ticks < 10000:  # the muxer scales a coarse track clock up the same way
+        ticks *= 2
+    return {"movflags": "+faststart", "movie_timescale": str(min(ticks, _LARGEST_TIMESCALE))}
+
+
+def _video_track(target: Any, first: Path, clip: Clip) -> Any:
+    with open_container(first) as segment:
+        stream = target.add_stream_from_template(segment.streams.video[0], opaque=True)
+    stream.time_base = clip.time_base
+    if clip.sample_aspect:
+        stream.sample_aspect_ratio = clip.sample_aspect
+    if clip.display_matrix:
+        stream.set_display_matrix(clip.display_matrix)
+    return stream
+
+
+def _video_packets(segments: Segments, track: Any, clip: Clip, result: Joined) -> Iterator[_Out]:
+    """All segments' packets in coding order, with decode times that rise across segment borders.
+
+    Each encoder counts its decode times on its own, and for variable frame rates the first of one segment may lie
+    before the last of the one before. As segments are closed and ordered, the sorted presentation times shifted by
+    the reorder depth are valid decode times for the whole.
+    """
+    delay = max(info.delay for _, info in segments)
+    step = 0
+    waiting: list[int] = []  # decode times carried over from the segments before
+    for path, info in segments:
+        packets, times = _read_segment(path, info, clip.time_base)
+        shown = sorted(times)
+        until = dict(zip(shown, [*shown[1:], shown[-1] + info.last_duration], strict=True))
+        if result.frames == 0:
+            step = until[shown[0]] - shown[0]
+            waiting = [shown[0] - step * k for k in range(delay, 0, -1)]
+        decode = waiting + shown
+        if info is segments[-1][1]:
+            # MP4 counts a track's length in decode order, so the packet coded last carries what is left of it.
+            start = (segments[0][1].first_pts or 0) - delay * step
+            left = (shown[-1] + info.last_duration - (segments[0][1].first_pts or 0)) - (decode[len(shown) - 1] - start)
+            until[times[-1]] = min(times[-1] + max(1, left), shown[-1] + info.last_duration)
+        for packet, pts, dts in zip(packets, times, decode, strict=False):
+            packet.stream, packet.time_base = track, clip.time_base
+            packet.pts, packet.dts, packet.duration = pts, dts, until[pts] - pts
+            yield _Out(float(dts * clip.time_base), packet)
+        result.frames += len(packets)
+        waiting = decode[len(packets) :]
+
+
+def _read_segment(path: Path, info: SegmentInfo, time_base: Fraction) -> tuple[list[Any], list[int]]:
+    """A segment's packets in coding order and their presentation times in ticks.
+
+    NUT has no negative times: the muxer shifts a segment that starts at 0 by the encoder's delay. The recorded first
+    timestamp undoes that.
+    """
+    with open_container(path) as segment:
+        stream = segment.streams.video[0]
+        packets = [packet for packet in segment.demux(stream) if packet.size]
+        scale = Fraction(stream.time_base) / time_base
+    raw = [int(packet.pts * scale) for packet in packets]
+    shift = (info.first_pts or 0) - min(raw)
+    return packets, [pts + shift for pts in raw]
+
+
+class _AudioTrack:
+    """One audio track of the output: copied, or transcoded to AAC where the container forbids its codec."""
+
+    def __init__(self, target: Any, source: Any, index: int, notes: list[str]) -> None:
+        self.index, self.usable = index, True
+        self.source = source.streams[index]
+        self._encoder: Any = None
+        self._resampler: Any = None
+        if _copyable(self.source, target.format.name):
+            self.track = target.add_stream_from_template(self.source, opaque=True)
+        else:
+            self._transcode(target, notes)
+        self.track.metadata.update({k: v for k, v in self.source.metadata.items() if k in ("language", "title")})
+        self.track.disposition = self.source.disposition
+
+    def _transcode(self, target: Any, notes: list[str]) -> None:
+        import av
+
+        rate = min(self.source.codec_context.sample_rate, 96000)
+        layout = _LAYOUTS.get(self.source.codec_context.channels, "stereo")
+        self.track = self._encoder = target.add_stream("aac", rate=rate, layout=layout)
+        self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate, frame_size=1024)
+        notes.append(
+            f"The {self.source.codec_context.name} audio (stream {self.index}) cannot stand in {target.format.name}; "
+            "it was transcoded to AAC."
+        )
+
+    def packets(self, packet: Any) -> Iterator[Any]:
+        """The packets to write for one packet read (an empty one ends the track)."""
+        if self._encoder is None:
+            if packet.size and packet.dts is not None:
+                packet.stream = self.track
+                yield packet
+            return
+        frames = packet.decode() if packet.size else [*packet.decode(), None]
+        for frame in frames:
+            for part in self._resampler.resample(frame):
+                yield from self._encoder.encode(part)
+            if frame is None:
+                yield from self._encoder.encode(None)
+
+
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 8: "7.1"}
+
+
+def _copyable(stream: Any, container_format: str) -> bool:
+    """Whether a container takes a stream's packets, found by writing one into a container in memory.
+
+    Asking FFmpeg by codec name is not enough: PCM of an unnamed channel layout is refused only at the header.
+    """
+    import av
+
+    try:
+        with open_container(Path(stream.container.name.removeprefix("file:"))) as source:
+            own = source.streams[stream.index]
+            packet = next(p for p in source.demux(own) if p.size)
+            with av.open(io.BytesIO(), "w", format=container_format) as trial:
+                packet.stream = trial.add_stream_from_template(own, opaque=True)
+                trial.mux(packet)
+    except (av.error.FFmpegError, ValueError, StopIteration):
+        return False
+    return True
+
+
+def _audio_packets(source: Any, tracks: dict[int, _AudioTrack]) -> Iterator[_Out]:
+    import av
+
+    due = 0.0
+    demuxed = source.demux([t.source for t in tracks.values()])
+    while True:
+        try:
+            packet = next(demuxed, None)
+            if packet is None:
+                return
+            ready = list(tracks[packet.stream.index].packets(packet))
+        except av.error.FFmpegError:  # a damaged stretch of audio: the rest is still wanted
+            continue
+        for out in ready:
+            if out.dts is not None:
+                due = max(due, float(out.dts * out.time_base))
+            yield _Out(due, out)
+
+
+def verify(output: Path, clip: Clip, frames: int, first_pts: int, last_pts: int) -> None:
+    """Read the joined file's packets back and compare them with what was written.
+
+    Raises:
+        FramelaneError: frames are missing, or the first or last timestamp differs.
+    """
+    with open_container(output) as container:
+        stream = container.streams.video[0]
+        times = [0, None, None]
+        for packet in container.demux(stream):
+            if packet.size and packet.pts is not None:
+                times[0] += 1
+                seconds = packet.pts * Fraction(stream.time_base)
+                times[1] = seconds if times[1] is None else min(times[1], seconds)
+                times[2] = seconds if times[2] is None else max(times[2], seconds)
+    tick = max(Fraction(stream.time_base), clip.time_base)
+    expected = (first_pts * clip.time_base, last_pts * clip.time_base)
+    count, first, last = times
+    if count != frames or abs(first - expected[0]) > tick or abs(last - expected[1]) > tick:
+        raise FramelaneError(
+            f"The joined file {output.name} does not match its segments ({count} of {frames} frames); the segments "
+            "are kept, run the same command again."
+        )

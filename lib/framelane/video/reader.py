@@ -1,0 +1,235 @@
+"""Decoding: frames with sound timestamps, from any position, as far as the file can be decoded."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from framelane.video.clip import Clip, open_container, video_stream
+from framelane.video.frames import FrameBatch, Layout
+
+_SEEK_MARGIN_S = 1.0
+_MISSING_TOLERANCE_S = 0.5
+
+
+@dataclass(frozen=True)
+class Position:
+    """A frame to go on after: its index, its timestamp and a checksum of its pixels.
+
+    The checksum proves after a seek that the frame decoded is the frame meant; where it is not (open GOPs, broken
+    indexes), the reader decodes from the start of the clip instead.
+    """
+
+    index: int
+    pts: int
+    crc: int
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    frame: Any
+    pts: int
+    duration: int
+
+
+def checksum(frame: Any) -> int:
+    """CRC-32 of every 16th row of a decoded frame's first plane."""
+    plane = frame.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    wide = -(-frame.format.components[0].bits // 8) * (len(frame.format.components) if len(frame.planes) == 1 else 1)
+    return zlib.crc32(np.ascontiguousarray(rows[: plane.height : 16, : min(plane.width * wide, plane.line_size)]))
+
+
+class Reader:
+    """Decodes one clip on the CPU, in presentation order.
+
+    Attributes:
+        warnings: sentences about what was wrong with the file, complete once the iteration has ended.
+        frames_read: index of the frame after the last one decoded; the clip's true length at the end.
+        decoder: what decodes, as named in reports.
+    """
+
+    def __init__(self, clip: Clip, threads: int = 0) -> None:
+        self.clip, self.threads = clip, threads
+        self.warnings: list[str] = []
+        self.frames_read = 0
+        self.decoder = f"cpu ({clip.codec})"
+        self._damaged: list[float] = []
+        self._end_pts: int | None = None
+
+    def batches(self, size: int, after: Position | None = None) -> Iterator[FrameBatch]:
+        """Frame batches of up to ``size`` frames.
+
+        Batches begin at multiples of ``size``, wherever the iteration starts, so that a resumed job forms the same
+        batches as an uninterrupted one.
+
+        Args:
+            size: frames per batch, at least 1.
+            after: the frame just before the first one wanted; None starts at the beginning.
+        """
+        layout = Layout(
+            self.clip.width,
+            self.clip.height,
+            self.clip.time_base,
+            self.clip.start_pts,
+            self.clip.colour,
+            self.clip.orientation,
+        )
+        index = after.index + 1 if after else 0
+        held: list[_Decoded] = []
+        before: _Decoded | None = None
+        for previous, item in self._from(after):
+            before = previous if not held else before
+            held.append(item)
+            if (index + len(held)) % size == 0:
+                yield _batch(held, index, layout, before)
+                index, held = index + len(held), []
+        if held:
+            yield _batch(held, index, layout, before)
+        self.frames_read = index + len(held)
+        self._conclude()
+
+    def _from(self, after: Position | None) -> Iterator[tuple[_Decoded | None, _Decoded]]:
+        """Frames after a position, each with the one before it."""
+        if after is None:
+            yield from _paired(self._decode(None))
+            return
+        pairs = _paired(self._decode(after.pts))
+        for previous, item in pairs:
+            if previous is None or previous.pts < after.pts:
+                continue
+            if previous.pts == after.pts and checksum(previous.frame) == after.crc:
+                yield previous, item
+                yield from pairs
+                return
+            break
+        pairs.close()
+        self._damaged.clear()
+        for index, pair in enumerate(_paired(self._decode(None))):
+            if index > after.index:
+                yield pair
+
+    def _decode(self, seek_pts: int | None) -> Iterator[_Decoded]:
+        """All frames that decode, from the start or from a key frame well before ``seek_pts``."""
+        with open_container(self.clip.path) as container:
+            stream = video_stream(container, self.clip.path)
+            stream.thread_type = "AUTO"
+            stream.codec_context.thread_count = self.threads
+            if seek_pts is not None:
+                margin = int(_SEEK_MARGIN_S / stream.time_base)
+                try:
+                    container.seek(max(self.clip.start_pts, seek_pts - margin), stream=stream, backward=True)
+                except OSError:
+                    return  # the caller decodes from the start instead
+            yield from _timed(self._frames(container, stream), self.clip)
+
+    def _frames(self, container: Any, stream: Any) -> Iterator[Any]:
+        """Decoded frames; damaged packets are noted and skipped."""
+        import av
+
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except (av.error.FFmpegError, OSError):
+                packet = None
+                self._damaged.append(self._seconds_read())
+            if packet is None:
+                return
+            try:
+                decoded = stream.codec_context.decode(packet if packet.size else None)
+            except av.error.FFmpegError:
+                self._damaged.append(self._seconds_read())
+                continue
+            for frame in decoded:
+                if (frame.width, frame.height, frame.format.name) != (
+                    self.clip.width,
+                    self.clip.height,
+                    self.clip.pixel_format,
+                ):
+                    frame = _conform(frame, self.clip)  # noqa: PLW2901
+                    if not any("changes its size" in w for w in self.warnings):
+                        self.warnings.append(
+                            f"{self.clip.path.name} changes its size or pixel format at {self._seconds_read():.2f} s; "
+                            f"later frames are scaled to {self.clip.width}x{self.clip.height}."
+                        )
+                self._end_pts = frame.pts if frame.pts is not None else self._end_pts
+                yield frame
+
+    def _seconds_read(self) -> float:
+        return 0.0 if self._end_pts is None else self.clip.seconds(self._end_pts)
+
+    def _conclude(self) -> None:
+        """Say what was missing or damaged."""
+        name, end = self.clip.path.name, self._seconds_read()
+        if self._damaged:
+            self.warnings.append(
+                f"{name} is damaged at {self._damaged[0]:.2f} s ({len(self._damaged)} packets could not be decoded); "
+                "everything that decodes was processed."
+            )
+        missing = self.clip.duration - end - 2 / float(self.clip.rate)
+        if missing > _MISSING_TOLERANCE_S and self.clip.frames != self.frames_read:
+            self.warnings.append(
+                f"{name} ends at {end:.2f} s of the {self.clip.duration:.2f} s its header promises; it seems cut off, "
+                "and everything up to there was processed."
+            )
+
+
+def open_reader(clip: Clip, threads: int = 0) -> Reader:
+    """A reader for ``clip``.
+
+    Args:
+        clip: what :func:`framelane.video.clip.probe` returned.
+        threads: decoder threads; 0 lets FFmpeg choose.
+    """
+    return Reader(clip, threads)
+
+
+def _paired(items: Iterator[_Decoded]) -> Any:
+    previous = None
+    for item in items:
+        yield previous, item
+        previous = item
+
+
+def _timed(frames: Iterator[Any], clip: Clip) -> Iterator[_Decoded]:
+    """Give every frame a strictly increasing timestamp and a duration: the gap to the next frame.
+
+    A missing or repeated timestamp is replaced by the end of the frame before it. The last frame keeps its own
+    duration, or the clip's average.
+    """
+    usual = max(1, round(1 / (clip.rate * clip.time_base)))
+    waiting: tuple[Any, int] | None = None
+    for frame in frames:
+        if waiting is None:
+            waiting = (frame, clip.start_pts if frame.pts is None else frame.pts)
+            continue
+        last, last_pts = waiting
+        pts = last_pts + (last.duration or usual) if frame.pts is None else frame.pts
+        pts = max(pts, last_pts + 1)
+        yield _Decoded(last, last_pts, pts - last_pts)
+        waiting = (frame, pts)
+    if waiting is not None:
+        yield _Decoded(waiting[0], waiting[1], waiting[0].duration or usual)
+
+
+def _conform(frame: Any, clip: Clip) -> Any:
+    fitted = frame.reformat(width=clip.width, height=clip.height, format=clip.pixel_format)
+    fitted.pts, fitted.time_base, fitted.duration = frame.pts, frame.time_base, frame.duration
+    return fitted
+
+
+def _batch(items: list[_Decoded], index: int, layout: Layout, before: _Decoded | None) -> FrameBatch:
+    return FrameBatch(
+        planes=tuple(item.frame for item in items),
+        pts=tuple(item.pts for item in items),
+        durations=tuple(item.duration for item in items),
+        first_index=index,
+        layout=layout,
+        before=before.frame if before else None,
+        before_pts=before.pts if before else None,
+    )
