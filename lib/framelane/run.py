@@ -123,7 +123,7 @@ def load_settings(
     mode: str | None, profile: str | None, config: str | Path | None, overrides: Mapping[str, Any]
 ) -> Loaded:
     """Merged settings for this machine; the profile is detected where it is not named."""
-    detected, _ = hardware.detected_profile()
+    detected, _ = hardware.choose_profile(hardware.detect())
     return settings_module.load(
         mode=mode,
         profile=profile,
@@ -381,8 +381,8 @@ def choose_device(settings: Settings, degrade: Callable[[str], None]) -> str:
     wanted, required = settings.hardware.device, settings.output.require_gpu
     if wanted == "cpu" and not required:
         return "cpu"
-    reason = hardware.cuda_problem()
-    if reason is None:
+    _, works, reason = hardware.try_torch_cuda()
+    if works:
         return "cuda"
     if required:
         raise FramelaneError(f"A GPU is required (--require-gpu), but none can be used: {reason}")

@@ -93,6 +93,10 @@ class Paths:
         self._forget(time)
         return tracks + [ghost for ghost in ghosts if ghost.seen > 0]
 
+    def trails(self) -> dict[int, list[tuple[float, float]]]:
+        """Per object its path, (x, y) in pixels, oldest first."""
+        return {i: [(x, y) for _, x, y in points] for i, points in self.points.items()} if self.trail_s else {}
+
     def _note(self, track: Track, time: float) -> None:
         before = self.last.get(track.index)
         if before and time > before[0]:

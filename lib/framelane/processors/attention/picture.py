@@ -1,0 +1,107 @@
+"""What the attention processor draws: the blue shadow, the objects, their trails and labels, and the legend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from framelane.overlay import Boxes, Labels, Legend, Mark, Trails, parse_colour, shade, shadow
+from framelane.processors.attention.lanes import Track
+from framelane.settings import AttentionSettings
+
+if TYPE_CHECKING:
+    import torch
+
+_STRONGEST = 99.5  # percentile of the map drawn at full opacity: a single hot patch must not dim all others
+_TITLES = {"a": "attention", "b": "tracked objects", "ab": "attention + tracked objects"}
+
+
+class Picture:
+    """Draws one frame after another.
+
+    Args:
+        options: colours, opacities and what is wanted.
+        frame: (height, width) in pixels as displayed.
+    """
+
+    def __init__(self, options: AttentionSettings, frame: tuple[int, int]) -> None:
+        self.options, self.frame = options, frame
+        self.colours = options.family_colours.model_dump()
+        self.boxes = Boxes(tint=options.object_alpha)
+        self.trails = Trails()
+        with_map = "a" in options.channels
+        self.legend = Legend(
+            _TITLES[options.channels],
+            f"{options.method} · {options.backbone}" if with_map else f"{options.detector} · {options.tracker}",
+            (parse_colour(options.colour), options.alpha) if with_map else None,
+        )
+
+    def draw(
+        self,
+        rgb: torch.Tensor,
+        field: np.ndarray | None,
+        shares: list[tuple[Track, float | None]],
+        trails: dict[int, list[tuple[float, float]]],
+    ) -> torch.Tensor:
+        """Draw on a copy of a frame.
+
+        Args:
+            rgb: uint8 ``(3, H, W)``.
+            field: the attention map, summing to 1; None draws no shadow.
+            shares: objects with their share of the map.
+            trails: per object its path (x, y) in pixels, oldest first.
+
+        Returns:
+            uint8 ``(3, H, W)``.
+        """
+        import torch
+
+        out = rgb.clone()
+        marks = [self._mark(track, part, trails.get(track.index, [])) for track, part in shares]
+        if field is not None:
+            shadow(
+                out,
+                torch.from_numpy(strength(field)).to(out.device),
+                parse_colour(self.options.colour),
+                self.options.alpha,
+                marks=marks,
+                tint=self.options.object_alpha,
+            )
+        self.boxes.annotate(out, marks)
+        self.trails.annotate(out, marks)
+        self._words(out, marks, [track for track, _ in shares])
+        return out
+
+    def _words(self, out: torch.Tensor, marks: list[Mark], tracks: list[Track]) -> None:
+        height, width = self.frame
+        present = {track.family for track in tracks}
+        families = [(name, parse_colour(colour)) for name, colour in self.colours.items() if name in present]
+        fits = False
+        if self.options.legend:
+            left, top, right, bottom = self.legend.rect(width, height, families)
+            fits = left >= 0 and top >= 0 and right <= width and bottom <= height
+        Labels([self.legend.rect(width, height, families)] if fits else []).annotate(out, marks)
+        if fits:
+            self.legend.annotate(out, families)
+
+    def _mark(self, track: Track, part: float | None, trail: list[tuple[float, float]]) -> Mark:
+        text = f"{track.name} {track.index}" + ("" if part is None else f" · {100 * part:.0f} %")
+        return Mark(track.box, shade(self.colours[track.family], track.index), text, tuple(trail), track.seen)
+
+
+def strength(field: np.ndarray) -> np.ndarray:
+    """How strongly each place is drawn: proportional to its attention above the map's median.
+
+    The median is what a place gets that is nothing special; it is drawn as nothing, the strongest half percent as 1.
+
+    Args:
+        field: float32 ``(h, w)``.
+
+    Returns:
+        float32 ``(h, w)``, 0 to 1.
+    """
+    usual, strongest = np.percentile(field, (50, _STRONGEST))
+    if strongest <= usual * (1 + 1e-6):
+        return np.zeros_like(field)
+    return np.clip((field - usual) / (strongest - usual), 0, 1).astype(np.float32)
