@@ -17,11 +17,12 @@ from framelane.engine.checkpoint import Segment, WorkFolder, sync_folder
 from framelane.engine.events import Event
 from framelane.engine.pipeline import Pipeline, Plan
 from framelane.errors import Cancelled, FramelaneError, UsageError
+from framelane.machine import usable_cores
 from framelane.processors.base import Context, Processor, create
 from framelane.settings import Loaded, Settings
 from framelane.video.clip import Clip, fingerprint, probe, require_file
 from framelane.video.codecs import choose_encoder
-from framelane.video.gif import make_gif
+from framelane.video.gif import GifResult, make_gif
 from framelane.video.join import join, verify
 from framelane.video.reader import Reader, open_reader
 from framelane.video.writer import EXTENSIONS, EncodeSpec, encode_spec, write_error
@@ -123,7 +124,7 @@ def load_settings(
     mode: str | None, profile: str | None, config: str | Path | None, overrides: Mapping[str, Any]
 ) -> Loaded:
     """Merged settings for this machine; the profile is detected where it is not named."""
-    detected, _ = hardware.choose_profile(hardware.detect())
+    detected, _ = hardware.detected_profile()
     return settings_module.load(
         mode=mode,
         profile=profile,
@@ -225,7 +226,7 @@ class Job:
         )
 
     def _threads(self) -> int:
-        return self.settings.hardware.threads or hardware.usable_cores()
+        return self.settings.hardware.threads or usable_cores()
 
     def _check_disk(self) -> None:
         needed = self.settings.engine.min_free_mb * 1_000_000 + self.source.stat().st_size
@@ -287,7 +288,7 @@ class Job:
             notes.degrade(sentence)
         frames = sum(info.frames for _, info in infos)
         verify(sealed, clip, frames, infos[0][1].first_pts or 0, infos[-1][1].last_pts or 0)
-        gif, gif_report = self._gif(sealed, work)
+        gif, gif_report = self._gif(sealed, work, notes)
         seconds = time.monotonic() - started
         processed = pipeline.meter.written
         data = {
@@ -322,11 +323,11 @@ class Job:
             report_path=report.report_path(self.output),
         )
 
-    def _gif(self, sealed: Path, work: WorkFolder) -> tuple[Path | None, dict[str, Any] | None]:
+    def _gif(self, sealed: Path, work: WorkFolder, notes: _Notes) -> tuple[Path | None, dict[str, Any] | None]:
         wanted = self.settings.gif
         if not wanted.enabled:
             return None, None
-        made = make_gif(
+        made: GifResult = make_gif(
             sealed,
             work.path / "sealed.gif",
             max_bytes=int(wanted.max_mb * 1_000_000),
@@ -335,6 +336,8 @@ class Job:
             width=wanted.width,
             fps=wanted.fps,
         )
+        for sentence in made.notes:
+            notes.warn(sentence)
         return made.path, {
             "bytes": made.bytes,
             "width": made.width,
@@ -381,8 +384,8 @@ def choose_device(settings: Settings, degrade: Callable[[str], None]) -> str:
     wanted, required = settings.hardware.device, settings.output.require_gpu
     if wanted == "cpu" and not required:
         return "cpu"
-    _, works, reason = hardware.try_torch_cuda()
-    if works:
+    reason = hardware.cuda_problem()
+    if reason is None:
         return "cuda"
     if required:
         raise FramelaneError(f"A GPU is required (--require-gpu), but none can be used: {reason}")

@@ -179,6 +179,7 @@ def _opacity(alpha: torch.Tensor, opacity: float) -> torch.Tensor:
     """Opacity 0 to 255 as int16 0 to 256, scaled."""
     import torch
 
+    if opacity < 1:
+        return alpha.to(torch.float32).mul_(max(0.0, opacity) * 256 / 255).round_().to(torch.int16)
     wide = alpha.to(torch.int16)
-    wide = wide + (wide >> 7)  # 255 becomes 256: opaque
-    return wide if opacity >= 1 else wide.to(torch.float32).mul_(max(0.0, opacity)).round_().to(torch.int16)
+    return wide + (wide >> 7)  # 255 becomes 256: opaque

@@ -10,7 +10,7 @@ import numpy as np
 
 from framelane.overlay.blend import paste
 from framelane.overlay.marks import RGB
-from framelane.overlay.text import Patch, font, rounded, text_size
+from framelane.overlay.text import Patch, drawable, font, rounded, text_size
 
 if TYPE_CHECKING:
     import torch
@@ -87,7 +87,8 @@ def legend_patch(
     """
     from PIL import ImageDraw
 
-    title, detail, weak, strong = words
+    title, detail, weak, strong = map(drawable, words)
+    families = tuple((drawable(word), colour) for word, colour in families)
     small = max(9, round(size * 0.82))
     pad, row = max(4, round(size * 0.5)), round(size * 1.35)
     swatch = round(small * 0.75)

@@ -9,8 +9,9 @@ from math import ceil, floor
 RGB = tuple[int, int, int]
 """Red, green, blue from 0 to 255."""
 
-# Steps of low discrepancy (Roberts' R3 sequence): ids that follow each other differ in all three, none repeats soon.
-_STEPS = (0.8191725134, 0.6710436067, 0.5497004779)
+# Irrational steps near one half (the golden ratio; Roberts' R2): ids that follow each other differ in lightness,
+# saturation and hue, and none of the three repeats soon.
+_STEPS = (0.6180339887, 0.7548776662, 0.5698402910)
 
 
 @dataclass(frozen=True)

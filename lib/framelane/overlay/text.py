@@ -25,6 +25,23 @@ def font(size: int) -> Any:
     return ImageFont.load_default(size=size)
 
 
+@lru_cache(maxsize=1024)
+def _drawable(sign: str) -> str:
+    """A character, or what the font can show for it: it has no accented letters, and draws a box for what it lacks."""
+    from unicodedata import normalize
+
+    lacking = bytes(font(16).getmask("\uffff"))
+    for option in (sign, normalize("NFKD", sign)[:1]):
+        if option.isspace() or bytes(font(16).getmask(option)) != lacking:
+            return option
+    return "?"
+
+
+def drawable(text: str) -> str:
+    """Text as the font can show it: ``"vehículo"`` becomes ``"vehiculo"``, an unknown sign a question mark."""
+    return "".join(map(_drawable, text))
+
+
 def text_size(frame_height: int) -> int:
     """Size of label text in pixels for a frame of this height: 14 at 540 lines, 28 at 1080, never below 10."""
     return max(10, round(frame_height / 38))
@@ -64,7 +81,7 @@ def label_patch(text: str, colour: RGB, size: int) -> Patch:
     """
     from PIL import ImageDraw
 
-    face = font(size)
+    face, text = font(size), drawable(text)
     ascent, descent = face.getmetrics()
     pad = max(2, round(size * 0.3))
     width = round(face.getlength(text)) + 2 * pad

@@ -1,0 +1,97 @@
+"""Small real processors for the engine's tests; importing this module registers them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from framelane.processors.base import OutputSpec, Processor, Snapshot
+
+
+class Copy(Processor):
+    """Touches nothing: frames reach the encoder as decoded."""
+
+    name = "copy"
+
+    def open(self, clip, context):
+        return OutputSpec(touches=False)
+
+    def infer(self, batch):
+        return None
+
+    def commit(self, batch, inferred):
+        return [batch]
+
+
+class Repaint(Copy):
+    """Gives every frame's own RGB back: all pixels go to RGB and back."""
+
+    name = "repaint"
+
+    def open(self, clip, context):
+        return OutputSpec(touches=True)
+
+    def commit(self, batch, inferred):
+        return [batch.replace(rgb=batch.rgb)]
+
+
+class Averager(Processor):
+    """Has state and looks ahead: each output is drawn with the running sum of brightness and the frame 5 later.
+
+    The running sum lives in the snapshot, the frames held back are replayed, so a wrong snapshot, a wrong
+    ``replay_from`` or a wrong frame after seeking changes pixels.
+    """
+
+    name = "averager"
+    ahead = 5
+    delay_s = 0.0
+
+    def open(self, clip, context):
+        self.total, self.last, self.held = 0, -1, []
+        return OutputSpec(touches=True)
+
+    def infer(self, batch):
+        time.sleep(self.delay_s * len(batch))
+        return [int(frame.to(torch.int64).sum()) for frame in batch.rgb]
+
+    def commit(self, batch, inferred):
+        for index, value in enumerate(inferred):
+            self.held.append((batch.slice(index, index + 1), value))
+        return self._release(self.ahead)
+
+    def flush(self):
+        return self._release(0)
+
+    def _release(self, wait) -> list[Any]:
+        done = []
+        while len(self.held) > wait:
+            frame, value = self.held.pop(0)
+            if frame.first_index <= self.last:
+                continue
+            ahead = self.held[wait - 1][1] if wait else 0
+            self.total = (self.total + value) % 1_000_003
+            self.last = frame.first_index
+            rgb = frame.rgb.clone()
+            rgb[:, 0, :40, :40] = self.total % 256
+            rgb[:, 1, :40, 40:80] = ahead % 256
+            done.append(frame.replace(rgb=rgb, rows=[{"frame": frame.first_index, "total": self.total}]))
+        return done
+
+    def snapshot(self):
+        return Snapshot({"total": self.total, "last": self.last}, self.held[0][0].first_index if self.held else None)
+
+    def restore(self, state):
+        self.total, self.last = state["total"], state["last"]
+
+    def report(self, rows):
+        rows = list(rows)
+        return {"frames": [row["frame"] for row in rows], "total": rows[-1]["total"]}
+
+
+class SlowAverager(Averager):
+    """The same, slow enough to be killed at any moment."""
+
+    name = "slow_averager"
+    delay_s = 0.004
