@@ -36,7 +36,10 @@ def audio_packets(path: Path) -> list[list[tuple[float, str]]]:
         tracks: dict[int, list[tuple[float, str]]] = {s.index: [] for s in container.streams.audio}
         for packet in container.demux(container.streams.audio) if tracks else ():
             if packet.size:
-                digest = hashlib.md5(bytes(packet)).hexdigest()
+                data = bytes(packet)
+                if data[:2] in (b"\xff\xf1", b"\xff\xf9"):  # ADTS, in transport streams: MP4 has that header elsewhere
+                    data = data[7:]
+                digest = hashlib.md5(data).hexdigest()
                 tracks[packet.stream.index].append((round(float(packet.pts * packet.time_base), 4), digest))
         return list(tracks.values())
 

@@ -48,11 +48,11 @@ def shade(base_hex: str, track_id: int) -> RGB:
     """
     hue, lightness, saturation = colorsys.rgb_to_hls(*(value / 255 for value in parse_colour(base_hex)))
     first, second, third = ((0.5 + track_id * step) % 1 - 0.5 for step in _STEPS)
-    # The hue moves by 8 degrees at most: orange people and yellow vehicles lie 18 apart.
-    # Above 0.4 these hues are bright enough to carry dark text; below 0.85 they are still colours.
-    lightness = min(0.82, max(0.42, lightness + 0.36 * first + 0.03))
-    saturation = min(1.0, max(0.55, saturation * (0.82 + 0.4 * second)))
-    red, green, blue = colorsys.hls_to_rgb((hue + 0.045 * third) % 1, lightness, saturation)
+    # Around the middle, so that light and dark shades are both left. The hue moves by 5 degrees at most: orange people
+    # and yellow vehicles lie 18 apart.
+    lightness = min(0.66, max(0.6, lightness)) + 0.32 * first
+    saturation = min(1.0, max(0.55, saturation * (0.8 + 0.4 * second)))
+    red, green, blue = colorsys.hls_to_rgb((hue + 0.028 * third) % 1, lightness, saturation)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 

@@ -139,12 +139,6 @@ class Tracker(ABC):
         tracked.data["class_name"] = np.array([self._class_names[winner] for winner in winners], dtype=np.str_)
         return tracked
 
-    def forget(self) -> None:
-        """Drop every track, as after a cut; ids go on where they were, so that none is given twice."""
-        next_id, last_s = self._next_id, self._last_s
-        self._clear()
-        self._next_id, self._last_s = next_id, last_s
-
     def snapshot(self) -> dict[str, Any]:
         """The state as plain JSON data; its size is bounded by the objects of the last seconds, not by the clip."""
         return {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -72,11 +72,26 @@ def join(segments: Segments, clip: Clip, output: Path) -> Joined:
                 streams = [_video_packets(segments, video, clip, result)]
                 if wanted:
                     streams.append(_audio_packets(source, wanted))
-                for item in heapq.merge(*streams):
-                    target.mux(item.packet)
+                _mux_all(target, heapq.merge(*streams), result)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise write_error(output, error, "joined from its segments") from error
     return result
+
+
+def _mux_all(target: Any, items: Iterable[_Out], result: Joined) -> None:
+    """Write packets; damaged audio packets that the container refuses are left out and counted."""
+    import av
+
+    refused = 0
+    for item in items:
+        try:
+            target.mux(item.packet)
+        except (av.error.InvalidDataError, av.error.ArgumentError):
+            if item.packet.stream.type != "audio":
+                raise
+            refused += 1
+    if refused:
+        result.notes.append(f"{refused} damaged audio packets were left out.")
 
 
 _KEPT_METADATA = ("title", "artist", "comment", "date", "creation_time", "description", "copyright")
@@ -84,7 +99,8 @@ _KEPT_METADATA = ("title", "artist", "comment", "date", "creation_time", "descri
 
 def _options(clip: Clip, output: Path) -> dict[str, str]:
     if output.suffix.lower() == ".mkv":
-        return {}
+        # Matroska would move everything later for an audio track that starts before 0, as AAC's priming does.
+        return {"avoid_negative_ts": "disabled"}
     # The movie's own clock in ticks of the video: edit lists (start times, B-frame delay) are then exact.
     ticks = clip.time_base.denominator if clip.time_base.numerator == 1 else 90000
     while ticks < 10000:  # the muxer scales a coarse track clock up the same way
@@ -96,6 +112,8 @@ def _video_track(target: Any, first: Path, clip: Clip) -> Any:
     with open_container(first) as segment:
         stream = target.add_stream_from_template(segment.streams.video[0], opaque=True)
     stream.time_base = clip.time_base
+    if stream.codec_context.name == "hevc" and target.format.name in ("mp4", "mov"):
+        stream.codec_context.codec_tag = "hvc1"  # the tag that Apple's players want
     if clip.sample_aspect:
         stream.sample_aspect_ratio = clip.sample_aspect
     if clip.display_matrix:
@@ -157,6 +175,7 @@ class _AudioTrack:
         self.source = source.streams[index]
         self._encoder: Any = None
         self._resampler: Any = None
+        self._last: int | None = None  # a damaged file may go back in time
         if _copyable(self.source, target.format.name):
             self.track = target.add_stream_from_template(self.source, opaque=True)
         else:
@@ -179,7 +198,8 @@ class _AudioTrack:
     def packets(self, packet: Any) -> Iterator[Any]:
         """The packets to write for one packet read (an empty one ends the track)."""
         if self._encoder is None:
-            if packet.size and packet.dts is not None:
+            if packet.size and packet.dts is not None and (self._last is None or packet.dts > self._last):
+                self._last = packet.dts
                 packet.stream = self.track
                 yield packet
             return
