@@ -20,8 +20,8 @@ from framelane.overlay import (
     shadow,
     stamp,
 )
-from framelane.overlay.blend import upsampled
-from framelane.overlay.boxes import corners_of, frame_of
+from framelane.overlay.blend import _blend_tensor, blend, upsampled
+from framelane.overlay.boxes import corners_of, frame_of, without
 from framelane.overlay.labels import place
 from framelane.overlay.text import drawable, font, label_patch
 
@@ -99,9 +99,26 @@ def test_an_opaque_patch_is_copied_and_a_clear_one_is_not():
     rgb, before = noise(20, 20), noise(20, 20)
     patch = np.random.default_rng(3).integers(0, 256, (20, 20, 4), dtype=np.uint8)
     patch[:, :10, 3], patch[:, 10:, 3] = 255, 0
-    paste(rgb, torch.from_numpy(patch), 0, 0)
+    paste(rgb, patch, 0, 0)
     assert (rgb[:, :, :10].numpy() == patch[:, :10, :3].transpose(2, 0, 1)).all()
     assert torch.equal(rgb[:, :, 10:], before[:, :, 10:])
+
+
+def test_the_blend_of_a_gpu_gives_the_same_bytes():
+    """What runs on a GPU is torch; here it runs on the CPU, beside NumPy."""
+    picture, plane = noise(31, 45, 5).numpy(), torch.randint(0, 257, (31, 45), dtype=torch.int16)
+    for colour, alpha in ((BLUE, plane), (BLUE, 77), (BLUE, 256), (picture, plane.numpy()), ((255, 255, 255), plane)):
+        array, tensor = noise(31, 45), noise(31, 45)
+        assert torch.equal(blend(array, colour, alpha), _blend_tensor(tensor, colour, alpha))
+
+
+def test_maps_grow_on_a_cpu_as_on_a_gpu():
+    from torch.nn.functional import interpolate
+
+    weight = torch.rand(16, 28, generator=torch.Generator().manual_seed(3))
+    middle = interpolate(weight[None, None], (67, 120), mode="bicubic", align_corners=False).clamp_(0, 1)
+    expected = interpolate(middle, (540, 960), mode="bilinear", align_corners=False)[0, 0]
+    assert float((upsampled(weight, (540, 960)) - expected).abs().max()) < 1e-4
 
 
 def contrast(before: np.ndarray, after: np.ndarray) -> float:
@@ -176,6 +193,18 @@ def test_lines_never_overlap_themselves(box):
             assert box[1] <= y1 < y2 <= box[3]
             hits[y1:y2, x1:x2] += 1
         assert hits.max() == 1
+
+
+@pytest.mark.parametrize("other", [(5, 5, 15, 15), (0, 0, 20, 20), (8, 0, 12, 30), (30, 30, 40, 40), (10, 5, 12, 18)])
+def test_a_rectangle_without_another(other):
+    part = (4, 6, 18, 16)
+    rest = np.zeros((50, 50), int)
+    for x1, y1, x2, y2 in without(part, other):
+        rest[y1:y2, x1:x2] += 1
+    expected = np.zeros((50, 50), int)
+    expected[part[1] : part[3], part[0] : part[2]] = 1
+    expected[other[1] : other[3], other[0] : other[2]] = 0
+    assert (rest == expected).all()
 
 
 def test_a_trail_lies_on_its_path_and_fades_with_age():

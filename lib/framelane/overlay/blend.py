@@ -1,7 +1,11 @@
 """Compositing in integer arithmetic: the attention shadow, constant colours and small RGBA patches.
 
-Opacity is 8-bit fixed point, 0 to 256. ``rgb * (256 - a) + colour * a + 128`` needs 16 unsigned bits, which torch lacks;
-in int16 it wraps around, but its upper byte, the result, is the same: the shift and the cast to uint8 keep only that.
+Opacity is 8-bit fixed point, 0 to 256. ``rgb * (256 - a) + colour * a + 128`` needs 16 unsigned bits. torch has none to
+calculate with: in int16 it wraps around, but its upper byte, the result, is the same, and only that is kept.
+
+On a CPU the work is done by NumPy and OpenCV on the tensor's own memory, not by torch: torch splits every operation
+over its OpenMP threads and waits for all of them, and beside a busy encoder on two cores that took 200 ms a frame
+instead of 2.
 """
 
 from __future__ import annotations
@@ -18,6 +22,12 @@ from framelane.overlay.marks import RGB, Mark, pixel_box
 if TYPE_CHECKING:
     import torch
 
+_STRIP = 1 << 15
+"""Pixels blended at once on a CPU: temporaries this small stay in the cache and cost no fresh memory."""
+
+Bytes = npt.NDArray[np.uint8]
+Opacity = npt.NDArray[np.int16]
+
 KEPT = 0.5
 """Share of its own contrast that a pixel inside a tracked box keeps."""
 
@@ -27,26 +37,47 @@ def fixed(alpha: float) -> int:
     return int(min(1.0, max(0.0, alpha)) * 256 + 1e-6)
 
 
-def blend(rgb: torch.Tensor, colour: RGB | torch.Tensor, alpha: torch.Tensor | int) -> torch.Tensor:
+def blend(rgb: torch.Tensor, colour: RGB | Bytes, alpha: torch.Tensor | Opacity | int) -> torch.Tensor:
     """``rgb + (colour - rgb) * alpha / 256``, in place.
 
     Args:
         rgb: uint8 (3, h, w), may be a view into a frame.
-        colour: one colour, or uint8 (3, h, w).
-        alpha: 0 to 256: one number, or int16 (h, w) on the frame's device.
+        colour: one colour, or a picture uint8 (3, h, w).
+        alpha: 0 to 256: one number, or int16 (h, w); a tensor must be on the frame's device.
 
     Returns:
         ``rgb``; within one level of the exact value.
     """
+    if rgb.device.type != "cpu":
+        return _blend_tensor(rgb, colour, alpha)
+    opacity = alpha if isinstance(alpha, int) else np.asarray(alpha).view(np.uint16)
+    pixels, step = rgb.numpy(), max(1, _STRIP // max(1, int(rgb.shape[2])))
+    for top in range(0, pixels.shape[1], step):
+        rows = slice(top, top + step)
+        over = colour[:, rows] if isinstance(colour, np.ndarray) else colour
+        _blend_array(pixels[:, rows], over, opacity if isinstance(opacity, int) else opacity[rows])
+    return rgb
+
+
+def _blend_array(rgb: Bytes, colour: RGB | Bytes, opacity: npt.NDArray[np.uint16] | int) -> None:
+    keep = np.subtract(256, opacity, dtype=np.uint16)
+    for plane, value in zip(rgb, colour, strict=True):
+        mixed = np.multiply(plane, keep, dtype=np.uint16)
+        mixed += np.multiply(value, opacity, dtype=np.uint16)
+        mixed += 128
+        mixed >>= 8
+        plane[...] = mixed
+
+
+def _blend_tensor(rgb: torch.Tensor, colour: RGB | Bytes, alpha: torch.Tensor | Opacity | int) -> torch.Tensor:
     import torch
 
-    over = colour_planes(colour, str(rgb.device)) if isinstance(colour, tuple) else colour.to(torch.int16)
-    mixed = rgb.to(torch.int16).mul_(256 - alpha)
-    if isinstance(alpha, int) or not isinstance(colour, tuple):
-        mixed.add_(over * alpha)
-    else:  # plane by plane: three full-frame products less in memory
-        for plane, value in zip(mixed, colour, strict=True):
-            plane.add_(alpha, alpha=value)
+    opacity = torch.from_numpy(alpha).to(rgb.device) if isinstance(alpha, np.ndarray) else alpha
+    if isinstance(colour, np.ndarray):
+        over = torch.from_numpy(colour).to(rgb.device).to(torch.int16)
+    else:
+        over = colour_planes(colour, str(rgb.device))
+    mixed = rgb.to(torch.int16).mul_(256 - opacity).add_(over * opacity)
     return rgb.copy_(mixed.add_(128).bitwise_right_shift_(8))
 
 
@@ -64,13 +95,23 @@ def upsampled(weight: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     Bicubic to an eighth of the frame, where it is cheap and hides the grid; bilinear from there, where none sees it.
     """
     import torch
-    from torch.nn.functional import interpolate
 
-    smooth = weight.to(torch.float32)[None, None]
     middle = max(1, size[0] // 8), max(1, size[1] // 8)
-    if smooth.shape[-2] < middle[0] and smooth.shape[-1] < middle[1]:
-        smooth = interpolate(smooth, middle, mode="bicubic", align_corners=False).clamp_(0, 1)
-    return interpolate(smooth, size, mode="bilinear", align_corners=False)[0, 0].clamp_(0, 1)
+    smooth = weight.to(torch.float32)
+    if smooth.shape[0] < middle[0] and smooth.shape[1] < middle[1]:
+        smooth = _resized(smooth, middle, "bicubic").clamp_(0, 1)
+    return _resized(smooth, size, "bilinear")
+
+
+def _resized(plane: torch.Tensor, size: tuple[int, int], how: str) -> torch.Tensor:
+    import torch
+
+    if plane.device.type == "cpu":
+        import cv2
+
+        kind = {"bicubic": cv2.INTER_CUBIC, "bilinear": cv2.INTER_LINEAR}[how]
+        return torch.from_numpy(cv2.resize(plane.contiguous().numpy(), size[::-1], interpolation=kind))
+    return torch.nn.functional.interpolate(plane[None, None], size, mode=how, align_corners=False)[0, 0]
 
 
 def balanced_alpha(
@@ -92,15 +133,30 @@ def balanced_alpha(
     Returns:
         int16 (H, W), 0 to 256.
     """
-    import torch
-
-    plane = upsampled(weight, size).mul_(alpha).mul_(256).add_(0.5).to(torch.int16)
+    plane = _fixed_plane(upsampled(weight, size), alpha)
     # The tint is laid in steps of 1/256, and never more than asked for.
     cap = fixed(1 - KEPT / (1 - fixed(tint) / 256))
     for mark in marks:
         x1, y1, x2, y2 = pixel_box(mark, size[1], size[0])
-        plane[y1:y2, x1:x2].clamp_(max=cap)
+        region = plane[y1:y2, x1:x2]
+        if region.device.type == "cpu":
+            np.minimum(region.numpy(), cap, out=region.numpy())
+        else:
+            region.clamp_(max=cap)
     return plane
+
+
+def _fixed_plane(share: torch.Tensor, alpha: float | torch.Tensor) -> torch.Tensor:
+    """``share * alpha``, both 0 to 1, as int16 from 0 to 256, rounded."""
+    import torch
+
+    if share.device.type != "cpu":
+        return share.mul_(alpha).mul_(256).clamp_(0, 256).add_(0.5).to(torch.int16)
+    plane = share.numpy()
+    plane *= (alpha if isinstance(alpha, float | int) else alpha.numpy()) * np.float32(256)
+    plane.clip(0, 256, out=plane)
+    plane += 0.5
+    return torch.from_numpy(plane.astype(np.int16))
 
 
 def shadow(
@@ -135,51 +191,32 @@ def _window(rgb: torch.Tensor, height: int, width: int, x: int, y: int) -> tuple
     return slice(y1, y2), slice(x1, x2), slice(y1 - y, y2 - y), slice(x1 - x, x2 - x)
 
 
-def paste(
-    rgb: torch.Tensor, patch: npt.NDArray[np.uint8] | torch.Tensor, x: int, y: int, opacity: float = 1.0
-) -> torch.Tensor:
+def paste(rgb: torch.Tensor, patch: Bytes, x: int, y: int, opacity: float = 1.0) -> torch.Tensor:
     """Composite a small picture onto a frame, in place; what lies outside the frame is cut off.
 
     Args:
         rgb: uint8 (3, H, W).
-        patch: uint8 (h, w, 4), straight (not premultiplied) RGBA, as an array or a tensor on any device.
+        patch: uint8 (h, w, 4), straight (not premultiplied) RGBA.
         x: column of the patch's left edge, may be negative.
         y: row of its top edge, may be negative.
         opacity: 0 to 1, for the whole patch.
     """
-    window = _window(rgb, patch.shape[0], patch.shape[1], x, y)
-    if window is None:
-        return rgb
-    rows, columns, patch_rows, patch_columns = window
-    planes = _on_device(patch, rgb)[patch_rows, patch_columns].permute(2, 0, 1)
-    blend(rgb[:, rows, columns], planes[:3], _opacity(planes[3], opacity))
+    if window := _window(rgb, patch.shape[0], patch.shape[1], x, y):
+        rows, columns, patch_rows, patch_columns = window
+        planes = patch[patch_rows, patch_columns].transpose(2, 0, 1)
+        blend(rgb[:, rows, columns], planes[:3], _opacity(planes[3], opacity))
     return rgb
 
 
-def stamp(
-    rgb: torch.Tensor, mask: npt.NDArray[np.uint8], colour: RGB, x: int, y: int, opacity: float = 1.0
-) -> torch.Tensor:
+def stamp(rgb: torch.Tensor, mask: Bytes, colour: RGB, x: int, y: int, opacity: float = 1.0) -> torch.Tensor:
     """Like :func:`paste`, for one colour: only the mask, uint8 (h, w), crosses to the device."""
-    window = _window(rgb, mask.shape[0], mask.shape[1], x, y)
-    if window is None:
-        return rgb
-    rows, columns, mask_rows, mask_columns = window
-    alpha = _on_device(mask, rgb)[mask_rows, mask_columns]
-    blend(rgb[:, rows, columns], colour, _opacity(alpha, opacity))
+    if window := _window(rgb, mask.shape[0], mask.shape[1], x, y):
+        rows, columns, mask_rows, mask_columns = window
+        blend(rgb[:, rows, columns], colour, _opacity(mask[mask_rows, mask_columns], opacity))
     return rgb
 
 
-def _on_device(patch: npt.NDArray[np.uint8] | torch.Tensor, rgb: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    return (torch.from_numpy(patch) if isinstance(patch, np.ndarray) else patch).to(rgb.device)
-
-
-def _opacity(alpha: torch.Tensor, opacity: float) -> torch.Tensor:
-    """Opacity 0 to 255 as int16 0 to 256, scaled."""
-    import torch
-
-    if opacity < 1:
-        return alpha.to(torch.float32).mul_(max(0.0, opacity) * 256 / 255).round_().to(torch.int16)
-    wide = alpha.to(torch.int16)
-    return wide + (wide >> 7)  # 255 becomes 256: opaque
+def _opacity(alpha: Bytes, opacity: float) -> Opacity:
+    """Opacity 0 to 255 as 0 to 256, scaled, rounded."""
+    scale = np.float32(min(1.0, max(0.0, opacity)) * 256 / 255)
+    return (alpha * scale + np.float32(0.5)).astype(np.int16)

@@ -11,6 +11,9 @@ from framelane.overlay.marks import RGB, Mark, pixel_box
 if TYPE_CHECKING:
     import torch
 
+Rect = tuple[int, int, int, int]
+"""Left, top, right, bottom in whole pixels."""
+
 
 def line_width(height: int) -> int:
     """Thickness of lines in pixels for a frame of this height: 2 at 540 lines, 4 at 1080."""
@@ -40,17 +43,18 @@ class Boxes:
             self._outline(rgb, box, mark, line_width(height))
         return rgb
 
-    def _tint(self, rgb: torch.Tensor, boxes: Sequence[tuple[Mark, tuple[int, int, int, int]]]) -> None:
-        import torch
-
+    def _tint(self, rgb: torch.Tensor, boxes: Sequence[tuple[Mark, Rect]]) -> None:
         # Each pixel is tinted once (the balance rule), by the smallest box: it would vanish under the larger ones.
-        free = torch.ones(rgb.shape[1:], dtype=torch.int16, device=rgb.device)
-        for mark, (x1, y1, x2, y2) in sorted(boxes, key=lambda item: _area(item[1])):
-            region = free[y1:y2, x1:x2]
-            blend(rgb[:, y1:y2, x1:x2], mark.colour, region * fixed(self.tint * min(1.0, mark.strength)))
-            region.zero_()
+        done: list[Rect] = []
+        for mark, box in sorted(boxes, key=lambda item: _area(item[1])):
+            parts = [box]
+            for other in done:
+                parts = [rest for part in parts for rest in without(part, other)]
+            for part in parts:
+                fill(rgb, part, mark.colour, fixed(self.tint * min(1.0, mark.strength)))
+            done.append(box)
 
-    def _outline(self, rgb: torch.Tensor, box: tuple[int, int, int, int], mark: Mark, thick: int) -> None:
+    def _outline(self, rgb: torch.Tensor, box: Rect, mark: Mark, thick: int) -> None:
         x1, y1, x2, y2 = box
         thin = max(1, thick // 2)
         weak, strong = fixed(self.outline * mark.strength), fixed(mark.strength)
@@ -61,11 +65,22 @@ class Boxes:
             fill(rgb, part, mark.colour, strong)
 
 
-def _area(box: tuple[int, int, int, int]) -> int:
+def _area(box: Rect) -> int:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def frame_of(x1: int, y1: int, x2: int, y2: int, thick: int) -> list[tuple[int, int, int, int]]:
+def without(part: Rect, other: Rect) -> list[Rect]:
+    """What is left of a rectangle outside another one: up to four rectangles that do not overlap."""
+    x1, y1, x2, y2 = part
+    left, right = max(x1, other[0]), min(x2, other[2])
+    top, bottom = max(y1, other[1]), min(y2, other[3])
+    if left >= right or top >= bottom:
+        return [part]
+    rest = [(x1, y1, x2, top), (x1, bottom, x2, y2), (x1, top, left, bottom), (right, top, x2, bottom)]
+    return [piece for piece in rest if _area(piece) > 0]
+
+
+def frame_of(x1: int, y1: int, x2: int, y2: int, thick: int) -> list[Rect]:
     """The four sides of a box as rectangles that do not overlap, lying inside it."""
     top, bottom = min(y2, y1 + thick), max(y1, y2 - thick)
     left, right = min(x2, x1 + thick), max(x1, x2 - thick)
@@ -74,7 +89,7 @@ def frame_of(x1: int, y1: int, x2: int, y2: int, thick: int) -> list[tuple[int, 
     return [(x1, y1, x2, top), (x1, bottom, x2, y2), (x1, top, left, bottom), (right, top, x2, bottom)]
 
 
-def corners_of(x1: int, y1: int, x2: int, y2: int, thick: int, long: int) -> list[tuple[int, int, int, int]]:
+def corners_of(x1: int, y1: int, x2: int, y2: int, thick: int, long: int) -> list[Rect]:
     """The four corners of a box as eight rectangles that do not overlap, lying inside it."""
     if x2 - x1 <= 2 * long or y2 - y1 <= 2 * long:
         return frame_of(x1, y1, x2, y2, thick)
@@ -87,7 +102,7 @@ def corners_of(x1: int, y1: int, x2: int, y2: int, thick: int, long: int) -> lis
     return flat + [part for part in upright if part[1] < part[3]]
 
 
-def fill(rgb: torch.Tensor, part: tuple[int, int, int, int], colour: RGB, alpha: int) -> None:
+def fill(rgb: torch.Tensor, part: Rect, colour: RGB, alpha: int) -> None:
     """Blend a colour into a rectangle that lies inside the frame; ``alpha`` is 0 to 256."""
     x1, y1, x2, y2 = part
     region = rgb[:, y1:y2, x1:x2]

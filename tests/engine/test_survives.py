@@ -1,0 +1,217 @@
+"""Promise 1: nothing finished is lost, and what is resumed equals what was never interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import support.processors  # noqa: F401
+from support.clips import STREET, WALKER, needs_ffmpeg, synthetic
+from support.read import frame_hashes
+
+import framelane
+from framelane.errors import Cancelled, FramelaneError
+
+TESTS = Path(__file__).parents[1]
+SETTINGS = ["engine.segment_seconds=1", "engine.min_free_mb=0", "gif.enabled=false", "output.preset=ultrafast"]
+
+
+def command(processor, clip, output, events, *more):
+    sets = [part for text in (*SETTINGS, *more) for part in ("--set", text)]
+    return [sys.executable, "-m", "support.cli", "run", processor, str(clip), "-o", str(output), "--events", str(events), *sets]
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        command(*arguments), cwd=TESTS, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def read_events(path):
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def finished_frames(work):
+    """What the records on disk say is finished, read without the code under test."""
+    total = 0
+    for index in range(1000):
+        record = work / f"segment-{index:06d}" / "record.json"
+        if not record.exists():
+            break
+        total += json.loads(record.read_text())["info"]["frames"]
+    return total
+
+
+def kill_and_resume(folder, processor, clip, kills, seed, longest, *more):
+    """Kill a job at random moments until it has been killed ``kills`` times and came to its end.
+
+    Returns:
+        Frames processed again over all resumes, and the number of kills that hit a running job.
+    """
+    rng = random.Random(seed)
+    output, events = folder / "out.mp4", folder / "events.jsonl"
+    work = folder / ".out.mp4.framelane"
+    hits, resumed = 0, []
+    while True:
+        before = finished_frames(work)
+        job = start(processor, clip, output, events, *more)
+        if hits < kills:
+            while not read_events(events) and job.poll() is None:  # imports are not what is to be interrupted
+                time.sleep(0.02)
+            time.sleep(rng.uniform(0, longest))
+            if job.poll() is None:
+                os.killpg(job.pid, signal.SIGKILL)
+                hits += 1
+        job.wait(timeout=300)
+        seen = read_events(events)
+        first = next((e for e in seen if e["event"] == "start"), None)
+        if first:
+            assert first["resumed_at_frame"] == before, "a resume did not go on where the finished segments end"
+            resumed.append((before, [e["frame"] for e in seen if e["event"] == "progress"]))
+        events.unlink(missing_ok=True)
+        if job.returncode == 0:
+            return hits, resumed
+        assert job.returncode == -signal.SIGKILL, job.stderr.read()
+
+
+@needs_ffmpeg
+def test_kill_9_at_random_moments_gives_equal_frames(tmp_path):
+    clip = synthetic(tmp_path / "in.mp4", "-c:v", "libx264", "-bf", "3", "-g", "30", "-c:a", "aac", seconds=12)
+    whole = framelane.process_video(
+        clip, "slow_averager", output=tmp_path / "whole.mp4", overrides=dict(s.split("=") for s in ()) | _as_dict(SETTINGS)
+    )
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    hits, resumed = kill_and_resume(folder, "slow_averager", clip, kills=12, seed=1, longest=0.8)
+    assert hits == 12
+    assert frame_hashes(folder / "out.mp4") == frame_hashes(whole.output_path)
+    assert any(before > 0 for before, _ in resumed), "no resume had anything to go on from"
+    starts = [before for before, _ in resumed]
+    assert starts == sorted(starts)
+    report = json.loads((folder / "out.report.json").read_text())
+    assert report["metrics"] == whole.report["metrics"], "rows are whole and in order"
+    assert not (folder / ".out.mp4.framelane").exists()
+
+
+def _as_dict(settings):
+    from framelane.settings import parse_assignment
+
+    return dict(parse_assignment(text) for text in settings)
+
+
+def _kill_attention(tmp_path, clip, kills, longest):
+    more = ("attention.sample_fps=2", "attention.spatial_resolution=112", "attention.detect_every=3")
+    whole = framelane.process_video(clip, "attention", output=tmp_path / "whole.mp4", overrides=_as_dict((*SETTINGS, *more)))
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    hits, resumed = kill_and_resume(folder, "attention", clip, kills, 2, longest, *more)
+    assert hits == kills
+    assert frame_hashes(folder / "out.mp4") == frame_hashes(whole.output_path)
+    assert any(before > 0 for before, _ in resumed)
+    report = json.loads((folder / "out.report.json").read_text())
+    assert report["metrics"] == whole.report["metrics"]
+
+
+def test_attention_survives_kills(tmp_path):
+    """The short form: three kills. `make prove` has twenty."""
+    _kill_attention(tmp_path, WALKER, 3, 6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("clip", [WALKER, STREET], ids=["walker", "street"])
+def test_attention_survives_twenty_kills(tmp_path, clip):
+    _kill_attention(tmp_path, clip, 20, 5)
+
+
+def test_reprocessing_is_at_most_one_segment_plus_look_ahead(tmp_path):
+    """Counted by the processor itself: frames given to infer beyond those of an uninterrupted run."""
+    seen: list[int] = []
+
+    class Counting(support.processors.Averager):
+        name = "counting"
+
+        def infer(self, batch):
+            seen.extend(range(batch.first_index, batch.first_index + len(batch)))
+            return super().infer(batch)
+
+    stop = threading.Event()
+
+    def on_event(event):
+        if event["event"] == "segment" and event["index"] == 2:
+            stop.set()
+
+    arguments = {"output": tmp_path / "out.mp4", "overrides": _as_dict(SETTINGS)}
+    with pytest.raises(Cancelled):
+        framelane.process_video(STREET, "counting", cancel=stop, progress=on_event, **arguments)
+    stopped_after = len(seen)
+    starts = []
+    result = framelane.process_video(STREET, "counting", progress=lambda e: starts.append(e), **arguments)
+    begin = next(e for e in starts if e["event"] == "start")["resumed_at_frame"]
+    assert begin >= 3 * 10
+    again = seen[stopped_after:]
+    assert min(again) >= begin - support.processors.Averager.ahead - 8, "replayed more than was held back"
+    assert result.report["metrics"]["frames"] == list(range(120))
+
+
+def test_cancel_by_ctrl_c_exits_130_and_resumes(tmp_path):
+    output, events = tmp_path / "out.mp4", tmp_path / "events.jsonl"
+    job = start("slow_averager", WALKER, output, events)
+    while not any(e["event"] == "segment" for e in read_events(events)):
+        time.sleep(0.02)
+        assert job.poll() is None
+    os.kill(job.pid, signal.SIGINT)
+    assert job.wait(timeout=30) == 130
+    message = job.stderr.read()
+    assert "Traceback" not in message
+    assert "kept" in message
+    assert not output.exists()
+    again = start("slow_averager", WALKER, output, events)
+    assert again.wait(timeout=120) == 0
+    assert next(e for e in read_events(events) if e["event"] == "start")["resumed_at_frame"] >= 30
+
+
+def test_changed_settings_start_anew_and_say_so(tmp_path):
+    stop = threading.Event()
+    arguments = {"output": tmp_path / "out.mp4"}
+    with pytest.raises(Cancelled):
+        framelane.process_video(
+            STREET, "averager", cancel=stop, overrides=_as_dict(SETTINGS),
+            progress=lambda e: stop.set() if e["event"] == "segment" else None, **arguments,
+        )  # fmt: skip
+    result = framelane.process_video(STREET, "averager", overrides=_as_dict((*SETTINGS, "output.quality=30")), **arguments)
+    assert result.report["resumed_at_frame"] == 0
+    assert any("output.quality" in w and "anew" in w for w in result.report["warnings"])
+
+
+def test_two_processes_do_not_write_the_same_output(tmp_path):
+    output = tmp_path / "out.mp4"
+    job = start("slow_averager", WALKER, output, tmp_path / "events.jsonl")
+    while not read_events(tmp_path / "events.jsonl"):
+        time.sleep(0.02)
+    with pytest.raises(FramelaneError, match="Another framelane process"):
+        framelane.process_video(WALKER, "averager", output=output, overrides=_as_dict(SETTINGS))
+    assert job.wait(timeout=120) == 0
+
+
+def test_a_damaged_segment_is_not_trusted(tmp_path):
+    stop = threading.Event()
+    arguments = {"output": tmp_path / "out.mp4", "overrides": _as_dict(SETTINGS)}
+    with pytest.raises(Cancelled):
+        framelane.process_video(
+            STREET, "averager", cancel=stop, progress=lambda e: stop.set() if e.get("index") == 3 else None, **arguments
+        )
+    cut = tmp_path / ".out.mp4.framelane" / "segment-000002" / "video.nut"
+    cut.write_bytes(cut.read_bytes()[:-100])
+    result = framelane.process_video(STREET, "averager", **arguments)
+    assert 0 < result.report["resumed_at_frame"] < 40
+    whole = framelane.process_video(STREET, "averager", output=tmp_path / "whole.mp4", overrides=_as_dict(SETTINGS))
+    assert frame_hashes(result.output_path) == frame_hashes(whole.output_path)
