@@ -67,7 +67,7 @@ def run(
     print_settings: Annotated[
         bool, typer.Option("--print-settings", help="Show the merged settings and where each comes from, and stop.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show a stack trace with an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a stack trace with an error.")] = False,  # noqa: ARG001
 ) -> None:
     """Process one clip. The same command again goes on where an interrupted one stopped."""
     from framelane import run as runner

@@ -71,7 +71,7 @@ class AttentionSettings(Section):
     colour: Colour = Field("#1a5cff", description="colour of the attention shadow")
     alpha: float = Field(0.6, ge=0, le=1, description="opacity of the shadow where attention is strongest")
     object_alpha: float = Field(0.18, ge=0, le=0.5, description="opacity of the tint inside an object's box")
-    family_colours: FamilyColours = Field(default_factory=FamilyColours, description="colour per class family")
+    family_colours: FamilyColours = FamilyColours()
     trail_s: float = Field(2.0, ge=0, le=30, description="length in seconds of the path drawn behind an object")
     gap_s: float = Field(0.6, ge=0, le=5, description="how long an object that is not seen stays drawn, fading")
     legend: bool = Field(True, description="draw the legend")
@@ -127,11 +127,11 @@ class Settings(Section):
         "balanced", description="what the user picks: speed against quality"
     )
     profile: str = Field("auto", description="what the hardware allows: auto, cpu or t4")
-    attention: AttentionSettings = Field(default_factory=AttentionSettings)
-    engine: EngineSettings = Field(default_factory=EngineSettings)
-    output: OutputSettings = Field(default_factory=OutputSettings)
-    gif: GifSettings = Field(default_factory=GifSettings)
-    hardware: HardwareSettings = Field(default_factory=HardwareSettings)
+    attention: AttentionSettings = AttentionSettings()
+    engine: EngineSettings = EngineSettings()
+    output: OutputSettings = OutputSettings()
+    gif: GifSettings = GifSettings()
+    hardware: HardwareSettings = HardwareSettings()
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
-import support.processors  # noqa: F401
-from support.clips import STREET, WALKER, needs_ffmpeg, synthetic
-from support.read import frame_hashes
 
 import framelane
+import support.processors
 from framelane.engine.channel import Aborted, Channel
 from framelane.engine.guard import is_out_of_memory
 from framelane.errors import FramelaneError, OutOfMemory
 from framelane.processors.base import OutputSpec, Processor
+from support.clips import STREET, WALKER, needs_ffmpeg, synthetic
+from support.read import frame_hashes
 
 FAST = {"gif.enabled": False, "output.preset": "ultrafast", "engine.segment_seconds": 1, "engine.min_free_mb": 0}
 
@@ -37,7 +37,11 @@ class _Failing(support.processors.Copy):
     def commit(self, batch, inferred):
         if self.where == "commit" and batch.first_index >= 40:
             raise RuntimeError("commit broke")
-        return [batch.replace(planes=[object()] * len(batch))] if self.where == "encode" and batch.first_index >= 40 else [batch]
+        return (
+            [batch.replace(planes=[object()] * len(batch))]
+            if self.where == "encode" and batch.first_index >= 40
+            else [batch]
+        )
 
 
 @pytest.mark.parametrize("where", ["infer", "commit", "encode"])
@@ -194,9 +198,10 @@ def test_memory_is_flat_in_the_clips_length(tmp_path):
 
 
 def _peak(clip, folder):
+    output = str(folder / f"{clip.stem}-out.mp4")
     code = f"""
         import resource, support.processors, framelane
-        framelane.process_video({str(clip)!r}, "repaint", output={str(folder / (clip.stem + "-out.mp4"))!r}, overrides={FAST!r})
+        framelane.process_video({str(clip)!r}, "repaint", output={output!r}, overrides={FAST!r})
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     """
     tests = Path(__file__).parents[1]

@@ -13,12 +13,12 @@ import time
 from pathlib import Path
 
 import pytest
-import support.processors  # noqa: F401
-from support.clips import STREET, WALKER, needs_ffmpeg, synthetic
-from support.read import frame_hashes
 
 import framelane
+import support.processors
 from framelane.errors import Cancelled, FramelaneError
+from support.clips import STREET, WALKER, needs_ffmpeg, synthetic
+from support.read import frame_hashes
 
 TESTS = Path(__file__).parents[1]
 SETTINGS = ["engine.segment_seconds=1", "engine.min_free_mb=0", "gif.enabled=false", "output.preset=ultrafast"]
@@ -26,12 +26,31 @@ SETTINGS = ["engine.segment_seconds=1", "engine.min_free_mb=0", "gif.enabled=fal
 
 def command(processor, clip, output, events, *more):
     sets = [part for text in (*SETTINGS, *more) for part in ("--set", text)]
-    return [sys.executable, "-m", "support.cli", "run", processor, str(clip), "-o", str(output), "--events", str(events), *sets]
+    return [
+        sys.executable,
+        "-m",
+        "support.cli",
+        "run",
+        processor,
+        str(clip),
+        "-o",
+        str(output),
+        "--events",
+        str(events),
+        *sets,
+    ]
 
 
 def start(*arguments):
     return subprocess.Popen(
-        command(*arguments), cwd=TESTS, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command(*arguments),
+        cwd=TESTS,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A test runner in the background has SIGINT ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -52,51 +71,60 @@ def finished_frames(work):
 
 
 def kill_and_resume(folder, processor, clip, kills, seed, longest, *more):
-    """Kill a job at random moments until it has been killed ``kills`` times and came to its end.
+    """Kill jobs at random moments until ``kills`` of them hit one running, and let the last come to its end.
+
+    A job that comes to its end earlier is done again from nothing, so every result has been through at least one kill.
 
     Returns:
-        Frames processed again over all resumes, and the number of kills that hit a running job.
+        Hashes of every result's frames, and for every start the frame it went on at.
     """
     rng = random.Random(seed)
     output, events = folder / "out.mp4", folder / "events.jsonl"
     work = folder / ".out.mp4.framelane"
-    hits, resumed = 0, []
+    hits, starts, results = 0, [], []
     while True:
         before = finished_frames(work)
         job = start(processor, clip, output, events, *more)
-        if hits < kills:
-            while not read_events(events) and job.poll() is None:  # imports are not what is to be interrupted
-                time.sleep(0.02)
-            time.sleep(rng.uniform(0, longest))
-            if job.poll() is None:
-                os.killpg(job.pid, signal.SIGKILL)
-                hits += 1
+        killed = hits < kills and _kill_while_running(job, events, rng.uniform(0, longest))
+        hits += killed
         job.wait(timeout=300)
-        seen = read_events(events)
-        first = next((e for e in seen if e["event"] == "start"), None)
+        first = next((e for e in read_events(events) if e["event"] == "start"), None)
         if first:
             assert first["resumed_at_frame"] == before, "a resume did not go on where the finished segments end"
-            resumed.append((before, [e["frame"] for e in seen if e["event"] == "progress"]))
+            starts.append(before)
         events.unlink(missing_ok=True)
-        if job.returncode == 0:
-            return hits, resumed
-        assert job.returncode == -signal.SIGKILL, job.stderr.read()
+        if killed:
+            continue
+        assert job.returncode == 0, job.stderr.read()
+        results.append(frame_hashes(output))
+        if hits >= kills:
+            return results, starts
+
+
+def _kill_while_running(job, events, moment):
+    while not read_events(events) and job.poll() is None:  # imports are not what is to be interrupted
+        time.sleep(0.02)
+    time.sleep(moment)
+    if job.poll() is not None:
+        return False
+    os.killpg(job.pid, signal.SIGKILL)
+    return job.wait() == -signal.SIGKILL
 
 
 @needs_ffmpeg
 def test_kill_9_at_random_moments_gives_equal_frames(tmp_path):
     clip = synthetic(tmp_path / "in.mp4", "-c:v", "libx264", "-bf", "3", "-g", "30", "-c:a", "aac", seconds=12)
     whole = framelane.process_video(
-        clip, "slow_averager", output=tmp_path / "whole.mp4", overrides=dict(s.split("=") for s in ()) | _as_dict(SETTINGS)
+        clip,
+        "slow_averager",
+        output=tmp_path / "whole.mp4",
+        overrides=_as_dict(SETTINGS),
     )
     folder = tmp_path / "killed"
     folder.mkdir()
-    hits, resumed = kill_and_resume(folder, "slow_averager", clip, kills=12, seed=1, longest=0.8)
-    assert hits == 12
-    assert frame_hashes(folder / "out.mp4") == frame_hashes(whole.output_path)
-    assert any(before > 0 for before, _ in resumed), "no resume had anything to go on from"
-    starts = [before for before, _ in resumed]
-    assert starts == sorted(starts)
+    results, starts = kill_and_resume(folder, "slow_averager", clip, kills=12, seed=1, longest=1.2)
+    assert all(result == frame_hashes(whole.output_path) for result in results)
+    assert sum(before > 0 for before in starts) >= 5, "too few resumes had anything to go on from"
     report = json.loads((folder / "out.report.json").read_text())
     assert report["metrics"] == whole.report["metrics"], "rows are whole and in order"
     assert not (folder / ".out.mp4.framelane").exists()
@@ -110,13 +138,14 @@ def _as_dict(settings):
 
 def _kill_attention(tmp_path, clip, kills, longest):
     more = ("attention.sample_fps=2", "attention.spatial_resolution=112", "attention.detect_every=3")
-    whole = framelane.process_video(clip, "attention", output=tmp_path / "whole.mp4", overrides=_as_dict((*SETTINGS, *more)))
+    whole = framelane.process_video(
+        clip, "attention", output=tmp_path / "whole.mp4", overrides=_as_dict((*SETTINGS, *more))
+    )
     folder = tmp_path / "killed"
     folder.mkdir()
-    hits, resumed = kill_and_resume(folder, "attention", clip, kills, 2, longest, *more)
-    assert hits == kills
-    assert frame_hashes(folder / "out.mp4") == frame_hashes(whole.output_path)
-    assert any(before > 0 for before, _ in resumed)
+    results, starts = kill_and_resume(folder, "attention", clip, kills, 2, longest, *more)
+    assert all(result == frame_hashes(whole.output_path) for result in results)
+    assert any(before > 0 for before in starts)
     report = json.loads((folder / "out.report.json").read_text())
     assert report["metrics"] == whole.report["metrics"]
 
@@ -154,7 +183,7 @@ def test_reprocessing_is_at_most_one_segment_plus_look_ahead(tmp_path):
         framelane.process_video(STREET, "counting", cancel=stop, progress=on_event, **arguments)
     stopped_after = len(seen)
     starts = []
-    result = framelane.process_video(STREET, "counting", progress=lambda e: starts.append(e), **arguments)
+    result = framelane.process_video(STREET, "counting", progress=starts.append, **arguments)
     begin = next(e for e in starts if e["event"] == "start")["resumed_at_frame"]
     assert begin >= 3 * 10
     again = seen[stopped_after:]
@@ -187,7 +216,9 @@ def test_changed_settings_start_anew_and_say_so(tmp_path):
             STREET, "averager", cancel=stop, overrides=_as_dict(SETTINGS),
             progress=lambda e: stop.set() if e["event"] == "segment" else None, **arguments,
         )  # fmt: skip
-    result = framelane.process_video(STREET, "averager", overrides=_as_dict((*SETTINGS, "output.quality=30")), **arguments)
+    result = framelane.process_video(
+        STREET, "averager", overrides=_as_dict((*SETTINGS, "output.quality=30")), **arguments
+    )
     assert result.report["resumed_at_frame"] == 0
     assert any("output.quality" in w and "anew" in w for w in result.report["warnings"])
 

@@ -25,7 +25,9 @@ def ffmpeg(*arguments: str | Path) -> None:
     assert done.returncode == 0, f"{command}\n{done.stderr}"
 
 
-def synthetic(path: Path, *output: str, seconds: float = 2, rate: str = "25", size: str = "320x240", audio: bool = True) -> Path:
+def synthetic(
+    path: Path, *output: str, seconds: float = 2, rate: str = "25", size: str = "320x240", audio: bool = True
+) -> Path:
     """A moving test picture with a tone, encoded as ``output`` says."""
     sound = ("-f", "lavfi", "-i", f"sine=frequency=440:duration={seconds}") if audio else ()
     ffmpeg("-f", "lavfi", "-i", f"testsrc2=size={size}:rate={rate}:duration={seconds}", *sound, *output, path)

@@ -94,4 +94,4 @@ class SlowAverager(Averager):
     """The same, slow enough to be killed at any moment."""
 
     name = "slow_averager"
-    delay_s = 0.004
+    delay_s = 0.01

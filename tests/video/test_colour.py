@@ -37,7 +37,9 @@ def reference(rgb: np.ndarray, matrix: int, full: bool) -> list[np.ndarray]:
 def test_rgb_to_yuv_matches_float_arithmetic(matrix, range_):
     tags = ColourTags(matrix, range_, 2, 2, H)
     frame = from_rgb(picture(), tags, "yuv420p")
-    for plane, wanted, most in zip(frame.planes, reference(picture(), matrix, range_ == 2), (0.6, 1.2, 1.2), strict=True):
+    for plane, wanted, most in zip(
+        frame.planes, reference(picture(), matrix, range_ == 2), (0.6, 1.2, 1.2), strict=True
+    ):
         assert np.abs(plane_array(plane) - wanted).max() <= most
 
 

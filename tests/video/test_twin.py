@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+import framelane
 import support.processors  # noqa: F401
 from support.clips import STREET, WALKER, ffmpeg, needs_ffmpeg, synthetic
 from support.read import audio_packets, frame_times, probe, rgb_frames
-
-import framelane
 
 pytestmark = needs_ffmpeg
 FAST = {"gif.enabled": False, "output.preset": "ultrafast", "engine.segment_seconds": 0.5, "engine.min_free_mb": 0}
@@ -155,7 +155,8 @@ COLOURS = {
 def test_colour_tags_and_colours_are_kept(tmp_path, kind, processor):
     matrix, primaries, transfer, range_ = COLOURS[kind]
     tags = ("-colorspace", matrix, "-color_primaries", primaries, "-color_trc", transfer, "-color_range", range_)
-    scale = f"scale=out_color_matrix={matrix.replace('smpte170m', 'bt601').replace('bt2020nc', 'bt2020')}:out_range={range_}"
+    name = {"smpte170m": "bt601", "bt2020nc": "bt2020"}.get(matrix, matrix)
+    scale = f"scale=out_color_matrix={name}:out_range={range_}"
     clip = synthetic(tmp_path / "in.mp4", "-vf", scale, *x264("-crf", "5"), *tags, seconds=1)
     run(clip, tmp_path / "out.mp4", processor, **{"output.quality": 5})
     before, after = probe(clip)["streams"][0], probe(tmp_path / "out.mp4")["streams"][0]
@@ -172,7 +173,9 @@ def test_colour_tags_and_colours_are_kept(tmp_path, kind, processor):
 @pytest.mark.parametrize("processor", ["copy", "repaint"])
 def test_odd_sizes(tmp_path, processor):
     crop = "format=yuv444p,crop=321:241:0:0:exact=1"
-    clip = synthetic(tmp_path / "in.mkv", "-vf", crop, "-c:v", "libx264", "-pix_fmt", "yuv444p", size="322x242", seconds=1)
+    clip = synthetic(
+        tmp_path / "in.mkv", "-vf", crop, "-c:v", "libx264", "-pix_fmt", "yuv444p", size="322x242", seconds=1
+    )
     result = run(clip, tmp_path / "out.mp4", processor)
     stream = probe(tmp_path / "out.mp4")["streams"][0]
     assert (stream["width"], stream["height"]) == (322, 242)
@@ -183,7 +186,9 @@ def test_odd_sizes(tmp_path, processor):
 
 @pytest.mark.parametrize(("processor", "pixels"), [("copy", "yuv420p10le"), ("repaint", "yuv420p")])
 def test_ten_bit(tmp_path, processor, pixels):
-    clip = synthetic(tmp_path / "in.mp4", "-c:v", "libx265", "-x265-params", "log-level=error", "-pix_fmt", "yuv420p10le", seconds=1)
+    clip = synthetic(
+        tmp_path / "in.mp4", "-c:v", "libx265", "-x265-params", "log-level=error", "-pix_fmt", "yuv420p10le", seconds=1
+    )
     result = run(clip, tmp_path / "out.mp4", processor, **{"output.codec": "hevc"})
     assert probe(tmp_path / "out.mp4")["streams"][0]["pix_fmt"] == pixels
     assert bool(result.report["degradations"]) == (processor == "repaint")

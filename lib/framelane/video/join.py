@@ -260,16 +260,11 @@ def verify(output: Path, clip: Clip, frames: int, first_pts: int, last_pts: int)
     """
     with open_container(output) as container:
         stream = container.streams.video[0]
-        times = [0, None, None]
-        for packet in container.demux(stream):
-            if packet.size and packet.pts is not None:
-                times[0] += 1
-                seconds = packet.pts * Fraction(stream.time_base)
-                times[1] = seconds if times[1] is None else min(times[1], seconds)
-                times[2] = seconds if times[2] is None else max(times[2], seconds)
-    tick = max(Fraction(stream.time_base), clip.time_base)
+        base = Fraction(stream.time_base)
+        times = [packet.pts for packet in container.demux(stream) if packet.size and packet.pts is not None]
+    tick = max(base, clip.time_base)
+    count, first, last = len(times), min(times, default=0) * base, max(times, default=0) * base
     expected = (first_pts * clip.time_base, last_pts * clip.time_base)
-    count, first, last = times
     if count != frames or abs(first - expected[0]) > tick or abs(last - expected[1]) > tick:
         raise FramelaneError(
             f"The joined file {output.name} does not match its segments ({count} of {frames} frames); the segments "

@@ -41,7 +41,9 @@ def checksum(frame: Any) -> int:
     plane = frame.planes[0]
     rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
     wide = -(-frame.format.components[0].bits // 8) * (len(frame.format.components) if len(frame.planes) == 1 else 1)
-    return zlib.crc32(np.ascontiguousarray(rows[: plane.height : 16, : min(plane.width * wide, plane.line_size)]))
+    return zlib.crc32(
+        np.ascontiguousarray(rows[: plane.height : 16, : min(plane.width * wide, plane.line_size)]).tobytes()
+    )
 
 
 class Reader:

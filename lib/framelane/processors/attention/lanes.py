@@ -185,5 +185,5 @@ class BoxLane:
 def _blend(track: Track, ahead: Track | None, near: float) -> Track:
     if ahead is None:
         return track
-    box = tuple((1 - near) * a + near * b for a, b in zip(track.box, ahead.box, strict=True))
-    return replace(track, box=box)
+    x1, y1, x2, y2 = ((1 - near) * a + near * b for a, b in zip(track.box, ahead.box, strict=True))
+    return replace(track, box=(x1, y1, x2, y2))

@@ -7,6 +7,7 @@ the flow is computed. A *displacement* is float32 ``(h, w, 2)`` in field pixels 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -72,10 +73,11 @@ def flow(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """
     import cv2
 
+    optical_flow: Any = cv2
     if min(source.shape) < 16:  # too small for DIS's patches
         return np.zeros((*source.shape, 2), np.float32)
     # A new object each time: DIS starts from what it found last, and a resumed job would then differ.
-    found: Any = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(source, target, None)
+    found: Any = optical_flow.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(source, target, None)
     found[np.abs(found).max(axis=2) < _STILL] = 0
     return np.asarray(found, np.float32)
 
@@ -110,8 +112,9 @@ def compose(first: np.ndarray, then: np.ndarray) -> np.ndarray:
     return first + warp(then, first)
 
 
+@lru_cache(maxsize=4)
 def _grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    y, x = np.indices((height, width), np.float32)
     return y, x
 
 
@@ -130,9 +133,9 @@ def to_field(grid: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def normalised(field: np.ndarray) -> np.ndarray:
     """Non-negative and summing to 1; uniform where there is nothing."""
-    field = np.maximum(field, 0)
+    field = np.asarray(np.maximum(field, 0), np.float32)
     total = float(field.sum())
-    return field / total if total > 1e-12 else np.full_like(field, 1 / field.size)
+    return np.asarray(field / total) if total > 1e-12 else np.full_like(field, 1 / field.size)
 
 
 def between(maps: tuple[np.ndarray, np.ndarray | None], steps_: list[Step]) -> list[np.ndarray]:

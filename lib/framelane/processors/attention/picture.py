@@ -104,4 +104,4 @@ def strength(field: np.ndarray) -> np.ndarray:
     usual, strongest = np.percentile(field, (50, _STRONGEST))
     if strongest <= usual * (1 + 1e-6):
         return np.zeros_like(field)
-    return np.clip((field - usual) / (strongest - usual), 0, 1).astype(np.float32)
+    return np.asarray(np.clip((field - usual) / (strongest - usual), 0, 1), np.float32)

@@ -15,7 +15,7 @@ from framelane.models import catalog, store
 from framelane.perception.detectors import Detector, load_detector
 from framelane.perception.trackers import load_tracker
 from framelane.processors.attention.backbone import Backbone, load_backbone
-from framelane.processors.attention.lanes import BoxLane, Pending, Track, fill_maps
+from framelane.processors.attention.lanes import BoxLane, Pending, fill_maps
 from framelane.processors.attention.memory import Paths, Smoother
 from framelane.processors.attention.methods import Method, get_method
 from framelane.processors.attention.metrics import cumulative, fold, row, share
@@ -210,7 +210,9 @@ class Attention(Processor):
 
     def report(self, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
         """Entropy, shares per class and track, flicker and cuts; with what they were made with."""
-        made_with = {"method": self.options.method, "backbone": self.options.backbone} if self.backbone else {}
+        made_with: dict[str, Any] = (
+            {"method": self.options.method, "backbone": self.options.backbone} if self.backbone else {}
+        )
         if self.method and self.method.needs_gradients and self.backbone:
             from framelane.processors.attention.backbone import TARGET
 

@@ -1,0 +1,56 @@
+# `make demo` shows a real result; `make test` proves the project. Both are safe to run again.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= out
+CLIPS := assets/clips/street.mp4 assets/clips/walker.mp4
+
+.PHONY: demo test lint format prove gpu-test bench clean
+
+$(VENV)/.base: requirements-cpu.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "framelane needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-cpu.txt "setuptools>=77"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.models: $(VENV)/.base configs/models.yaml
+	$(BIN)/framelane models fetch
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.base requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+demo: $(VENV)/.models
+	@mkdir -p $(OUT)
+	@for clip in $(CLIPS); do \
+	  $(BIN)/framelane run attention $$clip -o $(OUT)/$$(basename $$clip .mp4)-attention.mp4 || exit 1; echo; \
+	done
+	@echo "The results lie in $(OUT)/: an MP4, a GIF and a report for each clip."
+
+test: lint $(VENV)/.models
+	$(BIN)/python -m pytest -m "not slow and not gpu" --durations=10
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+prove: $(VENV)/.dev $(VENV)/.models
+	$(BIN)/python -m pytest -m slow
+
+gpu-test: $(VENV)/.dev $(VENV)/.models
+	$(BIN)/python -m pytest -m gpu
+
+bench: $(VENV)/.dev $(VENV)/.models
+	$(BIN)/framelane bench attention
+	$(BIN)/framelane bench engine
+
+clean:
+	rm -rf $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,206 @@
+"""The benchmarks measure what they say, in tiny forms; no figure of time decides a test."""
+
+import json
+import shutil
+import subprocess
+import sys
+from fractions import Fraction
+from statistics import median
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from framelane import bench
+from framelane.bench import about, attention, child, engine, stages, transcode
+from framelane.bench.clips import loop_clip, make_clip
+from framelane.errors import FramelaneError, UsageError
+from framelane.processors.attention.methods import method_names
+from support.read import decoded_hashes, packets
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    make_clip(path, (192, 108), 6)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tiny_engine():
+    """A whole run on a machine that has no ffmpeg command."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutil, "which", lambda _: None)
+        return engine.measure(repeats=1, size=(192, 108), seconds=1, frames=24, long=2)
+
+
+@pytest.fixture(scope="module")
+def tiny_attention():
+    return attention.measure(frames=1, seeds=(3,), size=(90, 160), repeats=1)
+
+
+def text_of(parts):
+    console = Console(width=160)
+    with console.capture() as shown:
+        for part in parts:
+            console.print(part)
+    return shown.get()
+
+
+def test_an_unknown_name_is_a_usage_error_that_gives_the_nearest():
+    with pytest.raises(UsageError, match=r"no benchmark 'engin'.*attention, engine.*Did you mean 'engine'\?"):
+        bench.run("engin", as_json=False)
+
+
+def test_a_ratio_is_one_median_over_the_other():
+    assert about.ratio([3.0, 1.0, 2.0], [4.0, 4.0, 100.0]) == 0.5
+    found = transcode.ratios({"copy": [2.2, 2.4, 2.3], "repaint": [3.0], "ffmpeg": [2.0, 2.0, 9.0], "cv2": [1.5]})
+    assert found["copy_to_ffmpeg"] == 1.15
+    assert found["repaint_to_ffmpeg"] == 1.5
+    assert found["repaint_to_cv2"] == 2.0
+    assert not [name for name in found if "pyav" in name]
+
+
+def test_runs_are_taken_in_turn():
+    order = []
+    tasks = {name: lambda name=name: order.append(name) or len(order) for name in "ab"}
+    assert about.in_turn(tasks, 3) == {"a": [1, 3, 5], "b": [2, 4, 6]}
+    assert order == list("ababab")
+
+
+def test_the_made_clip_is_what_it_says(clip):
+    video, audio = (packets(clip, kind) for kind in ("video", "audio"))
+    seconds = sorted(float(pts * base) for pts, base in video)
+    assert len(video) == 180
+    assert seconds == pytest.approx([k / 30 for k in range(180)])
+    assert 5.9 < max(float(pts * base) for pts, base in audio) < 6
+    hashes = decoded_hashes(clip)
+    assert len(set(hashes)) > 170  # real pictures that move, not one repeated
+
+
+def test_a_looped_clip_is_the_same_content_again(clip, tmp_path):
+    loop_clip(clip, tmp_path / "long.mp4", 3)
+    hashes = decoded_hashes(clip)
+    assert decoded_hashes(tmp_path / "long.mp4") == hashes * 3
+    for kind in ("video", "audio"):
+        times = [pts * base for pts, base in packets(tmp_path / "long.mp4", kind)]
+        assert len(set(times)) == len(times)
+        assert Fraction(17) < max(times) < Fraction(37, 2)
+
+
+def test_the_stages_go_through_the_real_pipeline(tmp_path):
+    seconds = stages.pipelined(tmp_path, 20)
+    assert seconds >= 20 * stages.PROCESS_S
+    assert list(tmp_path.iterdir()) == []
+    assert stages.slowest_alone(3) >= 3 * stages.PROCESS_S
+
+
+def test_bench_processors_are_listed_only_once_imported():
+    code = (
+        "import framelane.bench, framelane.bench.engine, framelane.bench.transcode; "
+        "from framelane.processors.base import names; print(names())\n"
+        "import framelane.bench.processors; print(names())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = done.stdout.splitlines()
+    assert "bench_" not in before
+    assert "bench_copy" in after
+    assert "bench_repaint" in after
+
+
+def test_peak_memory_is_the_childs_own():
+    held = np.ones(400_000_000, np.uint8)  # a large parent: getrusage would hand this on through exec
+    code = "from framelane.bench.child import peak_mb; print(peak_mb()); x = bytearray(50_000_000); print(peak_mb())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = map(float, done.stdout.split())
+    assert child.peak_mb() >= held.nbytes / 1e6
+    assert before < 300
+    assert 45 < after - before < 60
+
+
+def test_a_failing_part_is_a_sentence(tmp_path):
+    with pytest.raises(FramelaneError, match="part 'pipeline' failed: .*no processor 'bench_paint'"):
+        about.child("pipeline", "bench_paint", tmp_path / "in.mp4", tmp_path / "out.mp4", "1")
+
+
+def test_without_ffmpeg_the_other_figures_still_come(tiny_engine):
+    assert any("no ffmpeg command" in sentence for sentence in tiny_engine["sentences"])
+    compared = tiny_engine["transcode"]
+    assert set(compared["seconds"]) == {"copy", "repaint", "pyav", "cv2"}
+    assert set(compared["ratios"]) == {"repaint_to_pyav", "repaint_to_cv2"}
+    assert compared["cv2_codec"] in ("avc1", "mp4v")
+
+
+def test_the_engines_figures_fit_together(tiny_engine):
+    compared, memory = tiny_engine["transcode"], tiny_engine["memory"]
+    for name, (ours, theirs, _, _) in transcode.RATIOS.items():
+        if name in compared["ratios"]:
+            expected = median(compared["seconds"][ours]) / median(compared["seconds"][theirs])
+            assert compared["ratios"][name] == pytest.approx(expected, rel=0.02)
+    assert memory["ratio"] == pytest.approx(median(memory["long_mb"]) / median(memory["short_mb"]), abs=2e-3)
+    assert 20 < memory["short_mb"][0] < 5000
+    assert tiny_engine["stages"]["ratio"] >= 1
+    assert tiny_engine["import"]["seconds"] > 0
+
+
+def test_a_missed_target_is_said(tiny_engine):
+    worse = json.loads(json.dumps(tiny_engine))
+    worse["import"]["seconds"], worse["memory"]["ratio"], worse["stages"]["ratio"] = 0.7, 1.2, 1.01
+    lines = text_of(engine.tables(worse)).splitlines()
+    assert [("NO" in line, "yes" in line) for line in lines if "import framelane" in line] == [(True, False)]
+    assert [("NO" in line, "yes" in line) for line in lines if "peak memory" in line] == [(True, False)]
+    assert [("NO" in line, "yes" in line) for line in lines if "5/10/5" in line] == [(False, True)]
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg command")
+def test_the_ffmpeg_command_makes_the_same_frames(clip, tmp_path):
+    done = subprocess.run(transcode.ffmpeg_command(clip, tmp_path / "out.mp4", 1), capture_output=True, check=True)
+    assert done.stderr == b""
+    assert len(packets(tmp_path / "out.mp4", "video")) == 180
+    assert len(packets(tmp_path / "out.mp4", "audio")) == len(packets(clip, "audio"))
+
+
+def test_every_method_and_both_controls_are_scored(tiny_attention):
+    found = tiny_attention
+    maps = {*method_names(), *map(attention.field_name, method_names())}
+    assert set(found["scores"]) == {*maps, *attention.CONTROLS}
+    assert found["frames"] == 20
+    assert all(0 <= value <= 100 for score in found["scores"].values() for value in score.values())
+    assert set(found["ms"]) == set(method_names())
+    assert found["default"] in method_names()
+    assert 1 < found["area"] < 15
+    for control, points in found["margins"].items():
+        expected = found["scores"][found["default"]]["pointing"] - found["scores"][control]["pointing"]
+        assert points == pytest.approx(expected, abs=0.06)
+
+
+def test_the_verdict_is_as_found():
+    scores = {"gmar": {"pointing": 78.0}, "centre bias": {"pointing": 14.0}, "random map": {"pointing": 50.5}}
+    margins = attention.judge(scores, "gmar")
+    assert margins == {"centre bias": 64.0, "random map": 27.5}
+    assert "MISSED" in attention.sentence("gmar", margins)
+    assert ": met" in attention.sentence("gmar", {"centre bias": 64.0, "random map": 30.0})
+
+
+def test_fields_have_the_size_the_processor_gives_them():
+    assert attention.field_size((360, 640)) == (108, 192)
+    assert attention.field_size((90, 160)) == (90, 160)
+
+
+@pytest.mark.parametrize("name", bench.NAMES)
+def test_both_forms_are_printed(name, request, monkeypatch, capsys):
+    figures = request.getfixturevalue(f"tiny_{name}")
+    monkeypatch.setattr(f"framelane.bench.{name}.measure", lambda: figures)
+    bench.run(name, as_json=True)
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["bench"] == name
+    assert printed["machine"]["cpu"]
+    assert printed["machine"]["cores"] >= 1
+    assert printed["versions"]["av"]
+    assert len(printed["date"]) == len("2026-01-31")
+    assert {key: printed[key] for key in figures} == json.loads(json.dumps(figures))
+    bench.run(name, as_json=False)
+    shown = capsys.readouterr().out
+    assert printed["machine"]["cpu"] in shown
+    for sentence in figures["sentences"]:
+        assert sentence.split()[0] in shown
