@@ -225,16 +225,13 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     try:
-        app(args=given, prog_name="framelane", standalone_mode=False)
-        code = 0
-    except (FramelaneError, KeyboardInterrupt) as error:
+        returned = app(args=given, prog_name="framelane", standalone_mode=False)
+        code = returned if isinstance(returned, int) else 0  # typer returns the code of an Exit, Ctrl-C's too
+    except FramelaneError as error:
         if debug:
             raise
-        message = str(error) or "Cancelled."
-        code = error.exit_code if isinstance(error, FramelaneError) else Cancelled.exit_code
-        print(f"framelane: {message}", file=sys.stderr)
-    except typer.Exit as ended:
-        code = ended.exit_code
+        code = error.exit_code
+        print(f"framelane: {error}", file=sys.stderr)
     except typer.Abort:
         code = Cancelled.exit_code
     except Exception as error:
@@ -244,11 +241,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _unexpected(error: Exception, debug: bool) -> int:
     """Usage errors of the parser as their own text; anything else is a defect of ours, said in one sentence."""
-    import click
-
-    if isinstance(error, click.ClickException):
+    if hasattr(error, "show") and hasattr(error, "exit_code"):  # the parser's own, whichever click typer carries
         error.show(file=sys.stderr)
-        return error.exit_code
+        return int(error.exit_code)
     if debug:
         raise error
     from framelane.errors import chain

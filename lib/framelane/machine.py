@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import re
@@ -281,12 +282,21 @@ def choose_profile(hardware: Hardware) -> tuple[str, str]:
 
 def detected_profile() -> tuple[str, str]:
     """:func:`choose_profile` for this machine: the profile's name, and a sentence that says why."""
-    return choose_profile(detect())
+    problem = _no_gpu()
+    return ("cpu", f"{problem} Models run on the CPU.") if problem else choose_profile(detect())
 
 
 def cuda_problem() -> str | None:
     """Why models cannot run on a GPU here, as a sentence; None where they can."""
+    if problem := _no_gpu():
+        return problem
     _, works, reason = try_torch_cuda()
     if works:
         return None
     return find_gpu()[1] or reason
+
+
+def _no_gpu() -> str | None:
+    """Why there is no GPU, where the driver's own library says so; importing torch to hear the same takes 2 s."""
+    gpu, reason = find_gpu()
+    return reason if gpu is None and importlib.util.find_spec("pynvml") else None

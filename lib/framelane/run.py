@@ -113,6 +113,10 @@ def process_video(
     job = Job(Path(clip), processor, Path(output), loaded, progress or (lambda _: None), cancel or threading.Event())
     try:
         return job.run()
+    except KeyboardInterrupt as interrupt:
+        error = Cancelled("Cancelled; finished segments are kept, and the same command goes on from there.")
+        job.listener(Event(event="cancelled", message=str(error)))
+        raise error from interrupt
     except FramelaneError as error:
         if not isinstance(error, UsageError):
             kind = "cancelled" if isinstance(error, Cancelled) else "failed"

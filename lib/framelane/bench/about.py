@@ -47,6 +47,22 @@ def in_turn(tasks: Mapping[str, Callable[[], float]], repeats: int) -> dict[str,
     return found
 
 
+def busy_seconds() -> float:
+    """CPU seconds that all processes of this machine together have used."""
+    import psutil
+
+    times = psutil.cpu_times()
+    return float(sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal")))
+
+
+def own_seconds() -> float:
+    """CPU seconds that this process and its finished children have used."""
+    import os
+
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
 def child(task: str, *arguments: str | Path) -> dict[str, Any]:
     """Run a task of :mod:`framelane.bench.child` in a fresh interpreter.
 

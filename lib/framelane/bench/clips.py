@@ -17,8 +17,9 @@ SECONDS = 10
 
 
 def make_clip(path: Path, size: tuple[int, int] = (1280, 720), seconds: int = SECONDS) -> None:
-    """A clip of 30 frames a second, yuv420p, BT.709, AAC audio: the walker, the street three times
-    as fast, the walker mirrored, and again.
+    """A clip of 30 frames a second, yuv420p, BT.709, with AAC audio.
+
+    It shows the walker, the street three times as fast as it was, the walker mirrored, and so on.
 
     Args:
         path: the ``.mp4`` to write.

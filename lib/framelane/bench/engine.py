@@ -95,15 +95,18 @@ def tables(figures: dict[str, Any]) -> list[Table]:
 
     clip, compared = figures["clip"], figures["transcode"]
     title = f"{clip['width']}x{clip['height']}, {clip['seconds']} s, x264 medium CRF 20, {compared['threads']} threads"
-    runs = Table("transcode", "median s", "runs", "MB", title=title)
+    runs = Table("transcode", "median s", "runs", "CPU s", "MB", title=title)
     for name, seconds in compared["seconds"].items():
         shown = f"{name} ({compared['cv2_codec']})" if name == "cv2" else name
         listed = " ".join(f"{s:.2f}" for s in seconds)
-        runs.add_row(shown, f"{median(seconds):.2f}", listed, f"{compared['output_mb'][name]:.1f}")
-    table = Table("figure", "found", "target", "met")
+        cpu = f"{median(compared['cpu_s'][name]):.2f}"
+        runs.add_row(shown, f"{median(seconds):.2f}", listed, cpu, f"{compared['output_mb'][name]:.1f}")
+    table = Table("figure", "found", "target", "met", "of the CPU")
+    by_cpu = {transcode.RATIOS[name][2]: f"{value:.3f}x" for name, value in compared["cpu_ratios"].items()}
     for what, found, target, unit in rows(figures):
         met = "" if target is None else ("yes" if found <= target else "NO")
-        table.add_row(what, f"{found:.3f}{unit}", "" if target is None else f"{target:g}{unit}", met)
+        wanted = "" if target is None else f"{target:g}{unit}"
+        table.add_row(what, f"{found:.3f}{unit}", wanted, met, by_cpu.get(what, ""))
     return [runs, table]
 
 

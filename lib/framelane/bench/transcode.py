@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from framelane.bench.about import child, in_turn, ratio
+from framelane.bench.about import busy_seconds, child, in_turn, own_seconds, ratio
 from framelane.errors import FramelaneError
 
+_DISTURBED = 0.15  # cores that others kept busy, above which the clock is no good witness
 # Which ratios are shown: ours, theirs, what the first one is, the target.
 RATIOS: dict[str, tuple[str, str, str, float | None]] = {
     "copy_to_ffmpeg": ("copy", "ffmpeg", "untouched frames, to the ffmpeg command", 1.15),
@@ -36,28 +39,38 @@ def compare(clip: Path, folder: Path, threads: int, repeats: int) -> dict[str, A
         repeats: runs of each.
 
     Returns:
-        ``seconds`` of every run, ``ratios`` of medians, ``start_up_s`` of framelane's process, ``stage_ms``,
-        ``cv2_codec``, ``output_mb``, and ``sentences`` on what is missing.
+        ``seconds`` of every run, ``ratios`` of medians, the same of the CPU (``cpu_s``, ``cpu_ratios``: other processes
+        disturb those little), ``others_cores`` that other processes kept busy, ``output_mb``, ``start_up_s`` of
+        framelane's process, ``stage_ms``, ``cv2_codec``, and ``sentences`` on what is missing or disturbed.
     """
-    notes: dict[str, Any] = {"start_up_s": [], "stage_ms": {}}
-    tasks = {
-        "copy": partial(_ours, "bench_copy", clip, folder / "copy.mp4", threads, notes),
-        "repaint": partial(_ours, "bench_repaint", clip, folder / "repaint.mp4", threads, notes),
-        "ffmpeg": partial(_ffmpeg, clip, folder / "ffmpeg.mp4", threads),
-        "pyav": partial(_peer, "pyav", clip, folder / "pyav.mp4", threads, notes),
-        "cv2": partial(_peer, "cv2", clip, folder / "cv2.mp4", threads, notes),
+    runner = _Runner(clip, folder, threads)
+    tasks: dict[str, Callable[[], float]] = {
+        "copy": partial(runner.ours, "bench_copy", "copy"),
+        "repaint": partial(runner.ours, "bench_repaint", "repaint"),
+        "ffmpeg": runner.ffmpeg,
+        "pyav": partial(runner.peer, "pyav"),
+        "cv2": partial(runner.peer, "cv2"),
     }
     sentences = []
     if shutil.which("ffmpeg") is None:
         del tasks["ffmpeg"]
         sentences.append("There is no ffmpeg command on this machine; what is compared with it is left out.")
+    started, busy, own = time.perf_counter(), busy_seconds(), own_seconds()
     seconds = in_turn(tasks, repeats)
+    others = (busy_seconds() - busy - (own_seconds() - own)) / (time.perf_counter() - started)
+    if others > _DISTURBED:
+        sentences.append(f"Other processes kept {others:.1f} cores busy meanwhile: the clock's ratios are disturbed.")
     return {
         "threads": threads,
         "seconds": {name: [round(s, 3) for s in runs] for name, runs in seconds.items()},
         "ratios": ratios(seconds),
+        "cpu_s": {name: [round(s, 2) for s in runs] for name, runs in runner.cpu_s.items()},
+        "cpu_ratios": ratios(runner.cpu_s),
+        "others_cores": round(max(0.0, others), 2),
         "output_mb": {name: round((folder / f"{name}.mp4").stat().st_size / 1e6, 2) for name in tasks},
-        **notes,
+        "start_up_s": runner.start_up_s,
+        "stage_ms": runner.stage_ms,
+        "cv2_codec": runner.cv2_codec,
         "sentences": sentences,
     }
 
@@ -80,24 +93,43 @@ def ffmpeg_command(clip: Path, output: Path, threads: int) -> list[str]:
     ]  # fmt: skip
 
 
-def _ffmpeg(clip: Path, output: Path, threads: int) -> float:
-    started = time.perf_counter()
-    done = subprocess.run(ffmpeg_command(clip, output, threads), capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise FramelaneError(f"The ffmpeg command failed: {(done.stderr.strip().splitlines() or ['no reason'])[-1]}")
-    return time.perf_counter() - started
+@dataclass
+class _Runner:
+    """One run of each kind, and what is noted besides its seconds."""
 
+    clip: Path
+    folder: Path
+    threads: int
+    cpu_s: dict[str, list[float]] = field(default_factory=dict)
+    start_up_s: list[float] = field(default_factory=list)
+    stage_ms: dict[str, dict[str, float]] = field(default_factory=dict)
+    cv2_codec: str = ""
 
-def _ours(processor: str, clip: Path, output: Path, threads: int, notes: dict[str, Any]) -> float:
-    started = time.perf_counter()
-    found = child("pipeline", processor, clip, output, str(threads))
-    notes["start_up_s"].append(round(time.perf_counter() - started - found["seconds"], 2))
-    notes["stage_ms"][processor] = found["stage_ms"]
-    return float(found["seconds"])
+    def ours(self, processor: str, name: str) -> float:
+        """A job of framelane."""
+        started = time.perf_counter()
+        found = child("pipeline", processor, self.clip, self.folder / f"{name}.mp4", str(self.threads))
+        self.start_up_s.append(round(time.perf_counter() - started - found["seconds"], 2))
+        self.stage_ms[name] = found["stage_ms"]
+        return self._noted(name, found)
 
+    def peer(self, name: str) -> float:
+        """A loop of another library."""
+        found = child(name, self.clip, self.folder / f"{name}.mp4", str(self.threads))
+        self.cv2_codec = found.get("codec", self.cv2_codec)
+        return self._noted(name, found)
 
-def _peer(task: str, clip: Path, output: Path, threads: int, notes: dict[str, Any]) -> float:
-    found = child(task, clip, output, str(threads))
-    if "codec" in found:
-        notes["cv2_codec"] = found["codec"]
-    return float(found["seconds"])
+    def ffmpeg(self) -> float:
+        """The command, from its start to its end."""
+        started, used = time.perf_counter(), own_seconds()
+        command = ffmpeg_command(self.clip, self.folder / "ffmpeg.mp4", self.threads)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise FramelaneError(
+                f"The ffmpeg command failed: {(done.stderr.strip().splitlines() or ['no reason'])[-1]}"
+            )
+        return self._noted("ffmpeg", {"seconds": time.perf_counter() - started, "cpu_s": own_seconds() - used})
+
+    def _noted(self, name: str, found: dict[str, Any]) -> float:
+        self.cpu_s.setdefault(name, []).append(found["cpu_s"])
+        return float(found["seconds"])

@@ -101,15 +101,13 @@ def warp(field: np.ndarray, displacement: np.ndarray) -> np.ndarray:
     import cv2
 
     y, x = _grid(field.shape[0], field.shape[1])
-    moved = cv2.remap(
-        field, x + displacement[..., 0], y + displacement[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    return np.asarray(moved)
+    to_x, to_y = x + displacement[..., 0], y + displacement[..., 1]
+    return np.asarray(cv2.remap(field, to_x, to_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
 
 def compose(first: np.ndarray, then: np.ndarray) -> np.ndarray:
     """The displacement of going ``first`` and, from where that leads, ``then``."""
-    return first + warp(then, first)
+    return np.asarray(first + warp(then, first))
 
 
 @lru_cache(maxsize=4)
