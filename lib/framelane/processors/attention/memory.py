@@ -13,12 +13,16 @@ from framelane.processors.attention.lanes import Track
 from framelane.processors.attention.motion import Step, normalised, warp
 
 
+_AROUND = 5  # pixels of the field, less than a patch of the transformer
+
+
 @dataclass
 class Smoother:
     """Exponential smoothing along the motion; nothing survives a cut.
 
-    The value of the frame before is first moved to where its pixels are now, so that a moving object's map does not
-    trail behind it.
+    The map of the frame before is first moved to where its pixels are now, and then clamped to the values that the new
+    map has nearby (neighbourhood clamping of temporal anti-aliasing: Karis, "High-Quality Temporal Supersampling",
+    SIGGRAPH 2014). Flow alone would leave a trail: what lies around an object, and the ground it uncovers, stands still.
 
     Attributes:
         time_constant: seconds after which a change has come through to 63 %; 0 smooths nothing.
@@ -44,7 +48,7 @@ class Smoother:
             return field_, 0.0, 0.0
         was_raw, was_shown = normalised(warp(self.raw, step.back)), normalised(warp(self.shown, step.back))
         keep = math.exp(-(time - self.time) / self.time_constant) if self.time_constant > 0 else 0.0
-        shown = normalised(keep * was_shown + (1 - keep) * field_)
+        shown = normalised(keep * clamped(was_shown, field_) + (1 - keep) * field_)
         flicker = (0.5 * float(np.abs(field_ - was_raw).sum()), 0.5 * float(np.abs(shown - was_shown).sum()))
         self.shown, self.raw, self.time = shown, field_, time
         return shown, *flicker
@@ -56,6 +60,14 @@ class Smoother:
     def restore(self, state: dict[str, Any]) -> None:
         """Take over a snapshot."""
         self.shown, self.raw, self.time = unpack(state["shown"]), unpack(state["raw"]), state["time"]
+
+
+def clamped(history: np.ndarray, field_: np.ndarray) -> np.ndarray:
+    """``history`` held between the least and the greatest value that ``field_`` has around each place."""
+    import cv2
+
+    around = np.ones((_AROUND, _AROUND), np.uint8)
+    return np.asarray(np.clip(history, cv2.erode(field_, around), cv2.dilate(field_, around)))
 
 
 @dataclass

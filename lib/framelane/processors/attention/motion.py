@@ -15,6 +15,7 @@ import numpy as np
 from framelane.video.frames import FrameBatch, thumbnail
 
 LONG_SIDE = 192
+_REACH = 10.0  # in field pixels: about one and a half patches
 _STILL = 0.02  # in field pixels: less is noise of the flow on a static picture
 
 
@@ -58,7 +59,7 @@ def _step(previous: np.ndarray | None, current: np.ndarray, cut_threshold: float
     back = flow(current, previous)
     if difference(warp(previous, back), current) > cut_threshold:
         return Step(True, size)
-    return Step(False, size, back, flow(previous, current))
+    return Step(False, size, spread(back), spread(flow(previous, current)))
 
 
 def flow(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -77,9 +78,28 @@ def flow(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     if min(source.shape) < 16:  # too small for DIS's patches
         return np.zeros((*source.shape, 2), np.float32)
     # A new object each time: DIS starts from what it found last, and a resumed job would then differ.
-    found: Any = optical_flow.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(source, target, None)
+    dis: Any = optical_flow.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    dis.setFinestScale(0)  # the preset stops at a quarter of the resolution, where a small object's motion is lost
+    found: Any = dis.calc(source, target, None)
     found[np.abs(found).max(axis=2) < _STILL] = 0
     return np.asarray(found, np.float32)
+
+
+def spread(displacement: np.ndarray) -> np.ndarray:
+    """The motion of a place on a map: the mean of the motion around it, weighed so that what moves decides (by the fourth power of its length).
+
+    A transformer's map is coarse: an object's attention reaches over its outline onto ground that stands still, and
+    must move with the object all the same.
+
+    Args:
+        displacement: float32 ``(h, w, 2)``, as seen by pixels.
+    """
+    import cv2
+
+    weight = np.square(np.square(displacement).sum(axis=2, keepdims=True)) + 1e-6
+    stacked = np.concatenate([displacement * weight, weight], axis=2)
+    mean = cv2.GaussianBlur(stacked, (0, 0), _REACH)
+    return np.asarray(mean[..., :2] / mean[..., 2:], np.float32)
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:
