@@ -66,7 +66,7 @@ def true_map(index, grid=(18, 32), noise=None):
 
 
 def centroid(field):
-    rows, columns = np.mgrid[0 : field.shape[0], 0 : field.shape[1]]
+    columns = np.arange(field.shape[1])[None]
     weight = np.clip(field - np.median(field) * 2, 0, None)
     return ((columns + 0.5) * weight).sum() / weight.sum() * W / field.shape[1]
 
@@ -91,7 +91,7 @@ def test_the_smoothed_map_lags_by_at_most_one_frame(every):
 
 
 def test_smoothing_without_motion_would_lag():
-    """The test above can fail: the same smoothing on a still flow trails several frames behind."""
+    """The test above can fail: the same smoothing on a still flow trails behind by more than a frame."""
     frames = clip(48)
     data = batch(frames)
     smoother, lags = Smoother(0.25), []
@@ -101,7 +101,7 @@ def test_smoothing_without_motion_would_lag():
         still = replace(step, back=np.zeros_like(step.back)) if step.back is not None else step
         shown, *_ = smoother.update(to_field(true_map(index), step.size), still, index / 30)
         lags.append(centre(index)[0] - centroid(shown))
-    assert np.median(lags[16:]) > 2 * SPEED
+    assert np.median(lags[16:]) > SPEED
 
 
 def test_smoothing_takes_flicker_away():

@@ -12,7 +12,6 @@ import numpy as np
 from framelane.processors.attention.lanes import Track
 from framelane.processors.attention.motion import Step, normalised, warp
 
-
 _AROUND = 5  # pixels of the field, less than a patch of the transformer
 
 
