@@ -48,6 +48,9 @@ class AttentionSettings(Section):
         "gmar", description="how attention maps of all layers and heads become one map"
     )
     gmar_norm: Literal["l1", "l2"] = Field("l1", description="norm of the gradient that weighs a head (gmar)")
+    start_layer: int = Field(
+        7, ge=0, le=47, description="first layer that counts; 0 takes all, as published, early layers dilute the map"
+    )
     backbone: Literal["dinov2_vits14"] = Field(
         "dinov2_vits14", description="the vision transformer that is looked into"
     )

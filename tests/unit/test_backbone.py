@@ -217,3 +217,13 @@ def test_a_file_that_is_no_model_and_an_unknown_name_are_sentences(tmp_path):
         rooms._onnx_weights(tmp_path / "junk.onnx")
     with pytest.raises(UsageError, match="'resnet' is unknown; allowed is dinov2_vits14"):
         load_backbone("resnet")
+
+
+def test_starting_at_a_later_layer_gives_the_same_tensors_for_less(backbone, photo):
+    pixels = backbone.prepare(photo[:1])
+    whole, late = backbone.capture(pixels, True), backbone.capture(pixels, True, start_layer=7)
+    assert len(late.attentions) == len(late.gradients) == 5
+    for mine, theirs in zip(late.attentions + late.gradients, whole.attentions[7:] + whole.gradients[7:], strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+    with pytest.raises(UsageError, match=r"0 to 11"):
+        backbone.capture(pixels, False, start_layer=12)

@@ -98,22 +98,29 @@ class Backbone:
         mean = torch.tensor(MEAN, device=pixels.device).view(1, 3, 1, 1)
         return (pixels - mean) / torch.tensor(STD, device=pixels.device).view(1, 3, 1, 1)
 
-    def capture(self, pixels: Tensor, gradients: bool) -> Capture:
+    def capture(self, pixels: Tensor, gradients: bool, start_layer: int = 0) -> Capture:
         """One pass through the model, and back again if gradients are wanted. Nothing of the graph is kept.
 
         Args:
             pixels: float (N, 3, 14 gh, 14 gw), as :meth:`prepare` gives them.
             gradients: also compute dy/dA for every attention map, with y summed over the frames.
+            start_layer: the first layer kept, from 0; what lies before it costs no gradients.
 
         Raises:
             FramelaneError: the model returned no attention.
+            UsageError: the model has no such layer.
         """
         import torch
 
+        layers = len(self._model.encoder.layer)
+        if not 0 <= start_layer < layers:
+            raise UsageError(
+                f"attention.start_layer: {start_layer} is not one of the backbone's layers, 0 to {layers - 1}."
+            )
         grid = (pixels.shape[-2] // PATCH, pixels.shape[-1] // PATCH)
-        with torch.set_grad_enabled(gradients), self._precision(), self._tracked(gradients):
+        with torch.set_grad_enabled(gradients), self._precision(), self._tracked(gradients, start_layer):
             output = self._model(pixels, output_attentions=True)
-            attentions = self._checked(output.attentions)
+            attentions = self._checked(output.attentions)[start_layer:]
             cls = output.last_hidden_state[:, 0].float()
             # No loss scaling under FP16: these gradients lie between 0.1 and 300 where they matter.
             found = torch.autograd.grad((cls * cls.detach()).sum(), attentions) if gradients else ()
@@ -130,15 +137,15 @@ class Backbone:
 
         return torch.autocast("cuda", dtype=torch.float16) if self._half else nullcontext()
 
-    def _tracked(self, gradients: bool) -> AbstractContextManager[Any]:
-        """Begin the graph behind the embeddings: the parameters are frozen, and no gradient of pixels is wanted."""
+    def _tracked(self, gradients: bool, start_layer: int) -> AbstractContextManager[Any]:
+        """Begin the graph at the first layer wanted: the parameters are frozen, and no gradient of pixels is wanted."""
         if not gradients:
             return nullcontext()
 
-        def begin(_module: Any, _inputs: Any, output: Tensor) -> Tensor:
-            return output.detach().requires_grad_()
+        def begin(_module: Any, inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:
+            return (inputs[0].detach().requires_grad_(), *inputs[1:])
 
-        handle: AbstractContextManager[Any] = self._model.embeddings.register_forward_hook(begin)
+        handle: AbstractContextManager[Any] = self._model.encoder.layer[start_layer].register_forward_pre_hook(begin)
         return handle
 
     def _checked(self, attentions: Any) -> list[Tensor]:

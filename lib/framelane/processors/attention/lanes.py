@@ -160,7 +160,9 @@ class BoxLane:
             return self.tracked[before]
         near = (index - before) / (after - before)
         ahead = {track.index: track for track in self.tracked[after]}
-        return [_blend(track, ahead.get(track.index), near) for track in self.tracked[before]]
+        here = [_blend(track, ahead.pop(track.index, None), near) for track in self.tracked[before]]
+        # A track needs two detections to be believed, so a new one was there already: it fades in.
+        return here + [replace(track, seen=near) for track in ahead.values()]
 
     def forget_before(self, index: int) -> None:
         """Drop what no frame from ``index`` on needs."""

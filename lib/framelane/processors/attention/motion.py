@@ -88,8 +88,8 @@ def flow(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 def spread(displacement: np.ndarray) -> np.ndarray:
     """The motion of a place on a map: the mean of the motion around it, weighed so that what moves decides.
 
-    The weight is the fourth power of the motion's length. A transformer's map is coarse: an object's attention reaches over its outline onto ground that stands still, and
-    must move with the object all the same.
+    The weight is the fourth power of the motion's length. A transformer's map is coarse: an object's attention reaches
+    over its outline onto ground that stands still, and must move with the object all the same.
 
     Args:
         displacement: float32 ``(h, w, 2)``, as seen by pixels.

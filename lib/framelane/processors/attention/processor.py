@@ -104,12 +104,15 @@ class Attention(Processor):
 
     def infer(self, batch: FrameBatch) -> Inferred:
         """Flow, cuts, maps and detections. Models see one frame at a time, so the cutting into batches is not seen."""
-        found = steps(batch, self.options.cut_threshold)
+        options = self.options
+        found = steps(batch, options.cut_threshold)
         grids, detections = {}, {}
         for index, step in enumerate(found):
             if self.backbone and self.method and (step.cut or self._is_sample(batch, index)):
                 capture = self.backbone.capture(
-                    self.backbone.prepare(batch.rgb[index : index + 1]), gradients=self.method.needs_gradients
+                    self.backbone.prepare(batch.rgb[index : index + 1]),
+                    self.method.needs_gradients,
+                    options.start_layer,
                 )
                 grids[index] = self.method.maps(capture)[0].cpu().numpy()
             if self.detector and (step.cut or (batch.first_index + index) % self.options.detect_every == 0):
@@ -210,9 +213,9 @@ class Attention(Processor):
 
     def report(self, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
         """Entropy, shares per class and track, flicker and cuts; with what they were made with."""
-        made_with: dict[str, Any] = (
-            {"method": self.options.method, "backbone": self.options.backbone} if self.backbone else {}
-        )
+        made_with: dict[str, Any] = {}
+        if self.backbone:
+            made_with = self.options.model_dump(include={"method", "backbone", "start_layer"})
         if self.method and self.method.needs_gradients and self.backbone:
             from framelane.processors.attention.backbone import TARGET
 
