@@ -390,6 +390,9 @@ def choose_device(settings: Settings, degrade: Callable[[str], None]) -> str:
         return "cpu"
     reason = hardware.cuda_problem()
     if reason is None:
+        import torch
+
+        torch.cuda.set_per_process_memory_fraction(settings.hardware.gpu_memory_limit)
         return "cuda"
     if required:
         raise FramelaneError(f"A GPU is required (--require-gpu), but none can be used: {reason}")

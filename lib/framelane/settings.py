@@ -69,7 +69,7 @@ class AttentionSettings(Section):
         0.25, ge=0, le=5, description="time constant in seconds of the motion-following smoothing; 0 is off"
     )
     cut_threshold: float = Field(
-        0.35, ge=0.05, le=1, description="histogram distance (0 to 1) above which a cut is assumed"
+        0.3, ge=0.05, le=1, description="how different (0 to 1) two frames must be, motion removed, for a cut"
     )
     colour: Colour = Field("#1a5cff", description="colour of the attention shadow")
     alpha: float = Field(0.6, ge=0, le=1, description="opacity of the shadow where attention is strongest")
@@ -86,7 +86,9 @@ class EngineSettings(Section):
     segment_seconds: float = Field(10.0, gt=0, le=600, description="seconds of output between two checkpoints")
     queue_batches: int = Field(2, ge=1, le=8, description="frame batches that may wait between two stages")
     min_free_mb: int = Field(
-        256, ge=0, description="free disk space in MB below which a job does not start or pauses to fail"
+        256,
+        ge=0,
+        description="free disk space in MB that must remain, else a job does not start, or stops after a segment",
     )
 
 
@@ -237,7 +239,7 @@ def load(
         given["mode"] = mode
     if profile:
         given["profile"] = profile
-    where = str(config) if config else "--set"
+    where = str(config) if config else "the command line"
     chosen_mode = _choice("mode", given.get("mode", user.get("mode", "balanced")), names("modes"), where)
     wanted = given.get("profile", user.get("profile", "auto"))
     chosen_profile = detected_profile if wanted == "auto" else _choice("profile", wanted, names("profiles"), where)
@@ -245,7 +247,7 @@ def load(
         (f"profile {chosen_profile}", flatten(read_yaml(data_path("configs", "profiles", f"{chosen_profile}.yaml")))),
         (f"mode {chosen_mode}", flatten(read_yaml(data_path("configs", "modes", f"{chosen_mode}.yaml")))),
         (str(config), user),
-        ("--set", given),
+        ("the command line", given),
     ]
     merged: dict[str, Any] = {}
     origin = {key: "default" for key, _ in fields()}
