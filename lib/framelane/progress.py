@@ -31,7 +31,7 @@ def _plain(stream: IO[str]) -> Callable[[Event], None]:
 
     def view(event: Event) -> None:
         kind = event["event"]
-        if kind in ("failed", "cancelled"):
+        if kind in ("failed", "cancelled", "sealing"):
             return  # said once, by whoever reports the error
         if kind == "progress":
             if time.monotonic() - shown[0] < _PLAIN_EVERY_S:

@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
+import platform
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from framelane.errors import FramelaneError
 
+T = TypeVar("T")
+DISTURBED = 0.15
+"""Cores kept busy by other processes, above which a run's time on the clock is no good witness."""
+
 
 def about() -> dict[str, Any]:
-    """Date, machine (cpu, cores) and versions of whatever does the work."""
-    import platform
-
-    from framelane import __version__, hardware, machine
+    """Date, machine (cpu, cores, memory) and versions of whatever does the work."""
+    from framelane import machine
 
     found = machine.detect()
-    packages = {name: value for name, value in hardware.versions().items() if value and name != "framelane"}
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "machine": {"cpu": found.cpu, "cores": found.cores_usable, "ram_gb": round(found.ram_total / 1e9, 1)},
-        "versions": {"framelane": __version__, **packages, "python": platform.python_version()},
+        "versions": versions(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Python, the packages that are measured or measured against, and the ffmpeg command, where they are there."""
+    found = {"python": platform.python_version()}
+    for package in ("framelane", "av", "numpy", "torch", "transformers", "opencv-python", "opencv-python-headless"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    if command := shutil.which("ffmpeg"):
+        first = subprocess.run([command, "-version"], capture_output=True, text=True, check=False).stdout
+        found["ffmpeg command"] = first.removeprefix("ffmpeg version ").split(" ")[0]
+    return found
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
@@ -34,17 +52,35 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
     return median(ours) / median(theirs)
 
 
-def in_turn(tasks: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
+def in_turn(tasks: Mapping[str, Callable[[], T]], repeats: int) -> dict[str, list[T]]:
     """Run every task once, then every task again, and so on: a slow minute of the machine then hits all alike.
 
     Returns:
         What each run returned, by task, in order.
     """
-    found: dict[str, list[float]] = {name: [] for name in tasks}
+    found: dict[str, list[T]] = {name: [] for name in tasks}
     for _ in range(repeats):
         for name, task in tasks.items():
             found[name].append(task())
     return found
+
+
+def undisturbed(task: Callable[[], dict[str, float]], tries: int) -> dict[str, float]:
+    """Run a task until other processes leave it alone, at most ``tries`` times.
+
+    Returns:
+        What the least disturbed run returned, and ``others``: the cores that other processes kept busy meanwhile.
+    """
+    best: dict[str, float] = {}
+    for _ in range(tries):
+        started, busy, own = time.perf_counter(), busy_seconds(), own_seconds()
+        found = task()
+        others = (busy_seconds() - busy - own_seconds() + own) / (time.perf_counter() - started)
+        if not best or others < best["others"]:
+            best = {**found, "others": max(0.0, others)}
+        if others <= DISTURBED:
+            break
+    return best
 
 
 def busy_seconds() -> float:

@@ -23,7 +23,13 @@ STAGES_TARGET, MEMORY_TARGET, IMPORT_TARGET_S = 1.05, 1.05, 0.5
 
 
 def measure(
-    *, repeats: int = 5, size: tuple[int, int] = SIZE, seconds: int = SECONDS, frames: int = 500, long: int = LONG
+    *,
+    repeats: int = 5,
+    size: tuple[int, int] = SIZE,
+    seconds: int = SECONDS,
+    frames: int = 500,
+    long: int = LONG,
+    tries: int = 4,
 ) -> dict[str, Any]:
     """All figures.
 
@@ -32,6 +38,7 @@ def measure(
         size: width and height of the clip.
         seconds: its length.
         frames: through the simulated stages.
+        tries: how often a transcode that other processes disturb is made again.
         long: how many times longer the clip is whose memory is compared with the short one's.
     """
     from framelane.machine import usable_cores
@@ -41,7 +48,7 @@ def measure(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_clip(folder / "clip.mp4", size, seconds)
-        compared = transcode.compare(folder / "clip.mp4", folder, threads, repeats)
+        compared = transcode.compare(folder / "clip.mp4", folder, threads, repeats, tries)
         sentences = compared.pop("sentences")
         found = {
             "clip": {"width": size[0], "height": size[1], "fps": 30, "seconds": seconds},

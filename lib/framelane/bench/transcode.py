@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from framelane.bench.about import busy_seconds, child, in_turn, own_seconds, ratio
+from framelane.bench.about import DISTURBED, child, in_turn, own_seconds, ratio, undisturbed
 from framelane.errors import FramelaneError
 
-_DISTURBED = 0.15  # cores that others kept busy, above which the clock is no good witness
+Run = dict[str, float]  # seconds on the clock, cpu_s
 # Which ratios are shown: ours, theirs, what the first one is, the target.
 RATIOS: dict[str, tuple[str, str, str, float | None]] = {
     "copy_to_ffmpeg": ("copy", "ffmpeg", "untouched frames, to the ffmpeg command", 1.15),
@@ -26,7 +26,7 @@ RATIOS: dict[str, tuple[str, str, str, float | None]] = {
 }
 
 
-def compare(clip: Path, folder: Path, threads: int, repeats: int) -> dict[str, Any]:
+def compare(clip: Path, folder: Path, threads: int, repeats: int, tries: int = 4) -> dict[str, Any]:
     """Transcode a clip with everything there is, in turn.
 
     framelane, PyAV and OpenCV are timed inside their process, imports excluded (framelane's time covers all else that
@@ -37,14 +37,15 @@ def compare(clip: Path, folder: Path, threads: int, repeats: int) -> dict[str, A
         folder: an empty folder for the outputs.
         threads: decoder and encoder threads of each.
         repeats: runs of each.
+        tries: how often a run that other processes disturb is made again; the least disturbed counts.
 
     Returns:
         ``seconds`` of every run, ``ratios`` of medians, the same of the CPU (``cpu_s``, ``cpu_ratios``: other processes
-        disturb those little), ``others_cores`` that other processes kept busy, ``output_mb``, ``start_up_s`` of
+        disturb those little), ``others``: cores that other processes kept busy, ``output_mb``, ``start_up_s`` of
         framelane's process, ``stage_ms``, ``cv2_codec``, and ``sentences`` on what is missing or disturbed.
     """
     runner = _Runner(clip, folder, threads)
-    tasks: dict[str, Callable[[], float]] = {
+    kinds: dict[str, Callable[[], Run]] = {
         "copy": partial(runner.ours, "bench_copy", "copy"),
         "repaint": partial(runner.ours, "bench_repaint", "repaint"),
         "ffmpeg": runner.ffmpeg,
@@ -53,26 +54,32 @@ def compare(clip: Path, folder: Path, threads: int, repeats: int) -> dict[str, A
     }
     sentences = []
     if shutil.which("ffmpeg") is None:
-        del tasks["ffmpeg"]
+        del kinds["ffmpeg"]
         sentences.append("There is no ffmpeg command on this machine; what is compared with it is left out.")
-    started, busy, own = time.perf_counter(), busy_seconds(), own_seconds()
-    seconds = in_turn(tasks, repeats)
-    others = (busy_seconds() - busy - (own_seconds() - own)) / (time.perf_counter() - started)
-    if others > _DISTURBED:
-        sentences.append(f"Other processes kept {others:.1f} cores busy meanwhile: the clock's ratios are disturbed.")
+    runs = in_turn({name: partial(undisturbed, task, tries) for name, task in kinds.items()}, repeats)
+    seconds, cpu, others = (
+        {name: [run[key] for run in found] for name, found in runs.items()} for key in ("seconds", "cpu_s", "others")
+    )
+    worst = max(max(found) for found in others.values())
+    if worst > DISTURBED:
+        sentences.append(f"Other processes kept up to {worst:.1f} cores busy: the ratios of the clock are disturbed.")
     return {
         "threads": threads,
-        "seconds": {name: [round(s, 3) for s in runs] for name, runs in seconds.items()},
+        "seconds": _rounded(seconds),
         "ratios": ratios(seconds),
-        "cpu_s": {name: [round(s, 2) for s in runs] for name, runs in runner.cpu_s.items()},
-        "cpu_ratios": ratios(runner.cpu_s),
-        "others_cores": round(max(0.0, others), 2),
-        "output_mb": {name: round((folder / f"{name}.mp4").stat().st_size / 1e6, 2) for name in tasks},
+        "cpu_s": _rounded(cpu),
+        "cpu_ratios": ratios(cpu),
+        "others": _rounded(others),
+        "output_mb": {name: round((folder / f"{name}.mp4").stat().st_size / 1e6, 2) for name in kinds},
         "start_up_s": runner.start_up_s,
         "stage_ms": runner.stage_ms,
         "cv2_codec": runner.cv2_codec,
         "sentences": sentences,
     }
+
+
+def _rounded(runs: dict[str, list[float]]) -> dict[str, list[float]]:
+    return {name: [round(value, 4) for value in found] for name, found in runs.items()}
 
 
 def ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
@@ -100,26 +107,25 @@ class _Runner:
     clip: Path
     folder: Path
     threads: int
-    cpu_s: dict[str, list[float]] = field(default_factory=dict)
     start_up_s: list[float] = field(default_factory=list)
     stage_ms: dict[str, dict[str, float]] = field(default_factory=dict)
     cv2_codec: str = ""
 
-    def ours(self, processor: str, name: str) -> float:
+    def ours(self, processor: str, name: str) -> Run:
         """A job of framelane."""
         started = time.perf_counter()
         found = child("pipeline", processor, self.clip, self.folder / f"{name}.mp4", str(self.threads))
         self.start_up_s.append(round(time.perf_counter() - started - found["seconds"], 2))
         self.stage_ms[name] = found["stage_ms"]
-        return self._noted(name, found)
+        return _times(found)
 
-    def peer(self, name: str) -> float:
+    def peer(self, name: str) -> Run:
         """A loop of another library."""
         found = child(name, self.clip, self.folder / f"{name}.mp4", str(self.threads))
         self.cv2_codec = found.get("codec", self.cv2_codec)
-        return self._noted(name, found)
+        return _times(found)
 
-    def ffmpeg(self) -> float:
+    def ffmpeg(self) -> Run:
         """The command, from its start to its end."""
         started, used = time.perf_counter(), own_seconds()
         command = ffmpeg_command(self.clip, self.folder / "ffmpeg.mp4", self.threads)
@@ -128,8 +134,8 @@ class _Runner:
             raise FramelaneError(
                 f"The ffmpeg command failed: {(done.stderr.strip().splitlines() or ['no reason'])[-1]}"
             )
-        return self._noted("ffmpeg", {"seconds": time.perf_counter() - started, "cpu_s": own_seconds() - used})
+        return {"seconds": time.perf_counter() - started, "cpu_s": own_seconds() - used}
 
-    def _noted(self, name: str, found: dict[str, Any]) -> float:
-        self.cpu_s.setdefault(name, []).append(found["cpu_s"])
-        return float(found["seconds"])
+
+def _times(found: dict[str, Any]) -> Run:
+    return {key: float(found[key]) for key in ("seconds", "cpu_s")}

@@ -1,0 +1,356 @@
+"""One run of one job: check, open, process, seal. :func:`framelane.run.process_video` is its door."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from framelane import hardware, report
+from framelane import settings as settings_module
+from framelane.engine.checkpoint import Segment, WorkFolder, sync_folder
+from framelane.engine.events import Event
+from framelane.engine.pipeline import Pipeline, Plan
+from framelane.errors import FramelaneError, UsageError
+from framelane.machine import usable_cores
+from framelane.processors.base import Context, Processor, create
+from framelane.settings import Settings
+from framelane.video.clip import Clip, fingerprint, probe, require_file
+from framelane.video.codecs import choose_encoder
+from framelane.video.gif import make_gif
+from framelane.video.join import join, verify
+from framelane.video.reader import Reader, open_reader
+from framelane.video.writer import EXTENSIONS, EncodeSpec, encode_spec, write_error
+
+# What the frames do not depend on: changing it does not throw finished segments away.
+_NOT_IN_IDENTITY = {
+    "engine.queue_batches", "engine.min_free_mb", "output.require_gpu", "output.overwrite", "hardware.batch_size",
+    "hardware.gpu_memory_limit", "hardware.threads",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a job made.
+
+    Attributes:
+        output_path: the video.
+        gif_path: the looping preview, or None where it was not asked for.
+        processing_time: seconds of this run, resumed parts not counted.
+        avg_fps: frames of this run per second of this run.
+        report: what stands in the report beside the output.
+        report_path: where that is.
+    """
+
+    output_path: Path
+    gif_path: Path | None
+    processing_time: float
+    avg_fps: float
+    report: dict[str, Any]
+    report_path: Path
+
+
+@dataclass
+class Notes:
+    """Warnings and degradations: said once each, as events and in the report, and kept over a resume."""
+
+    emit: Callable[[Event], None]
+    saved: dict[str, Any] = field(default_factory=lambda: {"warnings": [], "degradations": []})
+
+    def warn(self, message: str) -> None:
+        """Something the user should know of the clip or the settings."""
+        self._add("warnings", "warning", message)
+
+    def degrade(self, message: str) -> None:
+        """Something that works less well than asked for, and why."""
+        self._add("degradations", "degraded", message)
+
+    def recall(self, earlier: dict[str, Any]) -> None:
+        """Take over what an interrupted run had noted."""
+        for kind, messages in earlier.items():
+            self.saved[kind] = list(dict.fromkeys([*messages, *self.saved.get(kind, [])]))
+
+    def _add(self, kind: str, event: str, message: str) -> None:
+        if message not in self.saved[kind]:
+            self.saved[kind].append(message)
+            self.emit(Event(event=event, message=message))
+
+
+class Job:
+    """One clip, one processor, one set of settings, one output.
+
+    Args:
+        source: the input video.
+        processor: its name.
+        output: the file to make.
+        settings: merged.
+        listener: takes events, in the thread that calls :meth:`run`.
+        cancel: set by anyone to stop.
+    """
+
+    def __init__(
+        self,
+        source: Path,
+        processor: str,
+        output: Path,
+        settings: Settings,
+        listener: Callable[[Event], None],
+        cancel: threading.Event,
+    ) -> None:
+        self.source, self.output, self.settings = source, output, settings
+        self.listener, self.cancel = listener, cancel
+        self.processor: Processor = create(processor)
+        self.notes = Notes(listener)
+        self.started = time.monotonic()
+
+    def run(self) -> Result:
+        """Run to the sealed output.
+
+        Raises:
+            UsageError: something given is wrong; nothing was started.
+            FramelaneError: the job failed; its text says why.
+            Cancelled: it was cancelled; a new job on the same output goes on.
+        """
+        require_file(self.source)
+        check_output(self.output, self.source, overwrite=self.settings.output.overwrite)
+        self.clip: Clip = probe(self.source)
+        self._check_disk()
+        device = choose_device(self.settings, self.notes.degrade)
+        threads = self.settings.hardware.threads or usable_cores()
+        self.context = Context(self.settings, device, threads, self.notes.warn, self.notes.degrade)
+        self.work = WorkFolder(self.output)
+        try:
+            return self._seal(self._process())
+        finally:
+            self.processor.close()
+            self.work.release()
+
+    # -- process -----------------------------------------------------------------------------------------------------
+
+    def _process(self) -> list[Segment]:
+        wanted = self.settings.output
+        encoder = choose_encoder(wanted.codec, self.context.device == "cuda", wanted.require_gpu)
+        if encoder.reason:
+            self.notes.degrade(encoder.reason)
+        done = self._finished_segments(encoder.name)
+        out = self.processor.open(self.clip, self.context)
+        self.spec: EncodeSpec
+        self.spec, lost = encode_spec(
+            self.clip,
+            encoder=encoder.name,
+            quality=wanted.quality,
+            preset=wanted.preset,
+            threads=self.context.threads,
+            touches=out.touches,
+        )
+        for sentence in lost:
+            self.notes.degrade(sentence)
+        if self.clip.left_out:
+            self.notes.warn(f"Not carried over: {', '.join(self.clip.left_out)}.")
+        self.reader: Reader = open_reader(self.clip, self.context.threads)
+        self._announce(done)
+        self.pipeline = self._pipeline(done)
+        segments = self.pipeline.run()
+        for sentence in self.reader.warnings:
+            self.notes.warn(sentence)
+        return segments
+
+    def _finished_segments(self, encoder: str) -> list[Segment]:
+        done = self.work.open(self._identity(encoder))
+        if self.work.changed:
+            self.notes.warn(
+                f"Unfinished work on {self.output.name} was made with another {', '.join(self.work.changed)}; "
+                "it is started anew."
+            )
+        if done:
+            self.notes.recall(done[-1].record.notes)
+        return done
+
+    def _identity(self, encoder: str) -> dict[str, Any]:
+        sections = {"engine", "output", "hardware", self.processor.name}
+        flat = settings_module.flatten(self.settings.model_dump())
+        return {
+            "clip": fingerprint(self.clip.path),
+            "processor version": f"{self.processor.name} {self.processor.version}",
+            "encoder": encoder,
+            "device": self.context.device,
+            **{k: v for k, v in flat.items() if k.split(".")[0] in sections and k not in _NOT_IN_IDENTITY},
+        }
+
+    def _pipeline(self, done: list[Segment]) -> Pipeline:
+        engine = self.settings.engine
+        plan = Plan(
+            batch_size=self.settings.hardware.batch_size,
+            queue_batches=engine.queue_batches,
+            segment_seconds=engine.segment_seconds,
+            min_free=engine.min_free_mb * 1_000_000,
+            done=done,
+            frames=self.clip.expected_frames,
+        )
+        return Pipeline(
+            self.reader,
+            self.processor,
+            self.spec,
+            self.work,
+            plan,
+            listener=self.listener,
+            notes=self.notes.saved,
+            cancel=self.cancel,
+        )
+
+    def _check_disk(self) -> None:
+        needed = self.settings.engine.min_free_mb * 1_000_000 + self.source.stat().st_size
+        free = shutil.disk_usage(self.output.parent).free
+        if free < needed:
+            raise FramelaneError(
+                f"Only {free / 1e6:.0f} MB are free in {self.output.parent}; this job wants at least "
+                f"{needed / 1e6:.0f} MB (the clip's size plus engine.min_free_mb). Free some space, or choose another "
+                "output folder."
+            )
+
+    def _announce(self, done: list[Segment]) -> None:
+        frames = {"frames": self.clip.expected_frames, "resumed_at_frame": sum(s.record.info.frames for s in done)}
+        self.listener(Event(event="start", **self._made_with(), **frames))
+
+    def _made_with(self) -> dict[str, Any]:
+        """What events and report say of the job (promise 4: what is actually used)."""
+        spec = self.spec
+        return {
+            "clip": str(self.clip.path),
+            "output": str(self.output),
+            "processor": self.processor.name,
+            "device": self.context.device,
+            "decoder": self.reader.decoder,
+            "encoder": f"{spec.encoder} {spec.preset} crf {spec.quality} {spec.pixel_format} ({spec.threads} threads)",
+            "profile": self.settings.profile,
+            "mode": self.settings.mode,
+            "models": self.context.models,
+        }
+
+    # -- seal --------------------------------------------------------------------------------------------------------
+
+    def _seal(self, segments: list[Segment]) -> Result:
+        """Join, verify, describe, and only then give the names."""
+        self.listener(Event(event="sealing", message="joining segments and audio"))
+        sealed = self.work.path / f"sealed{self.output.suffix.lower()}"
+        infos = [(segment.video, segment.record.info) for segment in segments]
+        for sentence in join(infos, self.clip, sealed).notes:
+            self.notes.degrade(sentence)
+        frames = sum(info.frames for _, info in infos)
+        verify(sealed, self.clip, frames, infos[0][1].first_pts or 0, infos[-1][1].last_pts or 0)
+        gif = self._gif(sealed)
+        data = self._describe(frames, gif)
+        self._give_names(sealed, data, gif is not None)
+        self.listener(Event(event="done", **{k: data[k] for k in ("output", "frames", "seconds", "avg_fps")}))
+        return Result(
+            output_path=self.output,
+            gif_path=report.gif_path(self.output) if gif else None,
+            processing_time=data["seconds"],
+            avg_fps=data["avg_fps"],
+            report=data,
+            report_path=report.report_path(self.output),
+        )
+
+    def _gif(self, sealed: Path) -> dict[str, Any] | None:
+        wanted = self.settings.gif
+        if not wanted.enabled:
+            return None
+        self.listener(Event(event="sealing", message="making the GIF"))
+        made = make_gif(
+            sealed,
+            self.work.path / "sealed.gif",
+            max_bytes=int(wanted.max_mb * 1_000_000),
+            seconds=wanted.seconds,
+            start=wanted.start,
+            width=wanted.width,
+            fps=wanted.fps,
+        )
+        for sentence in made.notes:
+            self.notes.warn(sentence)
+        kept = ("bytes", "width", "height", "fps", "colours", "seconds", "tries")
+        return {key: getattr(made, key) for key in kept}
+
+    def _describe(self, frames: int, gif: dict[str, Any] | None) -> dict[str, Any]:
+        metrics = self.processor.report(self.work.rows())
+        seconds = time.monotonic() - self.started
+        meter = self.pipeline.meter
+        return {
+            **self._made_with(),
+            "frames": frames,
+            "resumed_at_frame": meter.first,
+            "seconds": round(seconds, 2),
+            "avg_fps": round(meter.written / seconds, 2),
+            "stage_ms": meter.stage_ms(),
+            "settings": self.settings.model_dump(),
+            "degradations": self.notes.saved["degradations"],
+            "warnings": self.notes.saved["warnings"],
+            "metrics": metrics,
+            "gif": gif,
+        }
+
+    def _give_names(self, sealed: Path, data: dict[str, Any], with_gif: bool) -> None:
+        try:
+            described = self.work.path / "sealed.report.json"
+            report.write_report(described, data)
+            with sealed.open("rb") as file:
+                os.fsync(file.fileno())
+            if with_gif:
+                (self.work.path / "sealed.gif").replace(report.gif_path(self.output))
+            described.replace(report.report_path(self.output))
+            sealed.replace(self.output)
+            sync_folder(self.output.parent)
+        except OSError as error:
+            raise write_error(self.output, error) from error
+        self.work.remove()
+
+
+def choose_device(settings: Settings, degrade: Callable[[str], None]) -> str:
+    """``"cuda"`` or ``"cpu"``; falling back is said aloud, or is an error with ``output.require_gpu``.
+
+    Raises:
+        FramelaneError: a GPU is required and there is none that works.
+    """
+    wanted, required = settings.hardware.device, settings.output.require_gpu
+    if wanted == "cpu" and not required:
+        return "cpu"
+    reason = hardware.cuda_problem()
+    if reason is None:
+        import torch
+
+        torch.cuda.set_per_process_memory_fraction(settings.hardware.gpu_memory_limit)
+        return "cuda"
+    if required:
+        raise FramelaneError(f"A GPU is required (--require-gpu), but none can be used: {reason}")
+    if wanted == "cuda":
+        degrade(f"Models run on the CPU instead of the GPU: {reason}")
+    return "cpu"
+
+
+def check_output(output: Path, clip: Path, *, overwrite: bool) -> None:
+    """Refuse an output that cannot or must not be written.
+
+    Raises:
+        UsageError: an unknown container, a folder, the input itself, somebody else's file, or not writable.
+    """
+    if output.is_dir():
+        raise UsageError(f"The output {output} is a folder; name a file in it, for example {output / 'out.mp4'}.")
+    if output.suffix.lower() not in EXTENSIONS:
+        raise UsageError(f"The output {output} must end in {', '.join(EXTENSIONS)}.")
+    if output.exists() and output.samefile(clip):
+        raise UsageError(f"The output {output} is the input itself; choose another name.")
+    if output.exists() and not overwrite and not report.made_by_us(output):
+        raise UsageError(
+            f"{output} exists and was not made by framelane; choose another name, or add --set output.overwrite=true."
+        )
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"The output folder {output.parent} is not writable ({error.strerror}).") from error
