@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import torch
-
 from framelane.processors.base import OutputSpec, Processor, Snapshot
 
 
@@ -54,7 +52,7 @@ class Averager(Processor):
 
     def infer(self, batch):
         time.sleep(self.delay_s * len(batch))
-        return [int(frame.to(torch.int64).sum()) for frame in batch.rgb]
+        return [int(frame.numpy().sum(dtype="int64")) for frame in batch.rgb]
 
     def commit(self, batch, inferred):
         for index, value in enumerate(inferred):
