@@ -16,6 +16,7 @@ from framelane import hardware, report
 from framelane import settings as settings_module
 from framelane.engine.checkpoint import Segment, WorkFolder, sync_folder
 from framelane.engine.events import Event
+from framelane.engine.guard import keep_memory_flat
 from framelane.engine.pipeline import Pipeline, Plan
 from framelane.errors import FramelaneError, UsageError
 from framelane.machine import usable_cores
@@ -117,6 +118,7 @@ class Job:
             FramelaneError: the job failed; its text says why.
             Cancelled: it was cancelled; a new job on the same output goes on.
         """
+        keep_memory_flat()
         require_file(self.source)
         check_output(self.output, self.source, overwrite=self.settings.output.overwrite)
         self.clip: Clip = probe(self.source)

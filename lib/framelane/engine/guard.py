@@ -1,8 +1,10 @@
-"""Recognising that memory ran out, by type and by every text known, and freeing what can be freed."""
+"""Keeping memory flat; recognising that it ran out, by type and by every text known; freeing what can be freed."""
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import platform
 import sys
 
 _TEXTS = (
@@ -16,6 +18,21 @@ _TEXTS = (
     "can't allocate memory",
     "cannot allocate memory",
 )
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
+
+def keep_memory_flat() -> None:
+    """Have glibc give every frame batch its own mapping, which is returned whole when the batch is done with.
+
+    By itself glibc raises the size from which it does so with every mapping freed, up to 32 MB (``mallopt(3)``), and
+    frame batches then fragment the heap: the peak of a 100-second clip was 5 to 17 % above that of a 10-second one,
+    with this 2 %. It costs 2 to 3 % of time. Other C libraries are left alone.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 4_000_000)
+        libc.mallopt(_M_TRIM_THRESHOLD, 64_000_000)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

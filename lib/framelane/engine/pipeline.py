@@ -195,6 +195,7 @@ class Pipeline:
                 break
             self.meter.add("decode", time.perf_counter() - started, len(batch))
             self._decoded.put(batch)
+            del batch  # here and below: a batch must not live on while its successor is awaited
         self._decoded.close()
 
     def _process(self) -> None:
@@ -203,10 +204,12 @@ class Pipeline:
         for batch in self._decoded:
             for done in self._commit(batch):
                 boundary = self._forward(done, boundary)
+                del done
             # Only between batches: the snapshot is then the state right after the segment's last frame.
             if boundary is not None and self._last_pts is not None and self._last_pts * float(base) >= boundary:
                 self._finished.put(self._checkpoint())
                 boundary = None
+            del batch
         for done in self.processor.flush():
             boundary = self._forward(done, boundary)
         if self._last_pts is None:
@@ -293,6 +296,7 @@ class Pipeline:
                 writer.write(item)
                 self.meter.add("encode", time.perf_counter() - started, len(item))
                 self.meter.written += len(item)
+                del item
         except OSError as error:
             raise write_error(self.work.path, error) from error
         finally:

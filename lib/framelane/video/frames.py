@@ -138,7 +138,9 @@ class FrameBatch:
         kept_rows = self.rows if rows is None else tuple(rows)
         if planes is not None:
             return replace(self, planes=tuple(planes), rows=kept_rows, _drawn=None, _pixels=None, _offset=0)
-        return replace(self, _drawn=self._drawn if rgb is None else rgb, rows=kept_rows)
+        if rgb is not None:  # the pixels drawn over are let go
+            return replace(self, rows=kept_rows, _drawn=rgb, _pixels=None, _offset=0)
+        return replace(self, rows=kept_rows)
 
     def slice(self, start: int, stop: int) -> FrameBatch:
         """Frames ``start`` to ``stop`` (exclusive) as a batch that shares these pixels."""
