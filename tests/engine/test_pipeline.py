@@ -95,14 +95,20 @@ class Hungry(support.processors.Averager):
 
 
 def test_out_of_memory_halves_the_batch_and_repeats_the_same_frames(tmp_path):
-    events = []
-    result = run(tmp_path, "hungry", progress=events.append)
+    events, eight = [], {**FAST, "hardware.batch_size": 8}
+    result = framelane.process_video(
+        STREET,
+        "hungry",
+        output=tmp_path / "out.mp4",
+        overrides=eight,
+        progress=events.append,
+    )
     assert Hungry.calls[:3] == [(0, 8), (0, 4), (0, 2)], "the same frames again, in smaller pieces"
     assert all(size <= 2 for _, size in Hungry.calls[2:])
     assert result.report["metrics"]["frames"] == list(range(120))
     assert [e["batch_size"] for e in events if e["event"] == "degraded"] == [4, 2]
     assert len(result.report["degradations"]) == 2
-    plain = framelane.process_video(STREET, "averager", output=tmp_path / "plain.mp4", overrides=FAST)
+    plain = framelane.process_video(STREET, "averager", output=tmp_path / "plain.mp4", overrides=eight)
     assert frame_hashes(result.output_path) == frame_hashes(plain.output_path)
 
 

@@ -47,6 +47,8 @@ class Averager(Processor):
     delay_s = 0.0
 
     def open(self, clip, context):
+        import torch  # noqa: F401  here, so that no test of what happens after the start meets a second of imports
+
         self.total, self.last, self.held = 0, -1, []
         return OutputSpec(touches=True)
 

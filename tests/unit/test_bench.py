@@ -184,7 +184,8 @@ def test_the_ffmpeg_command_makes_the_same_frames(clip, tmp_path):
 
 def test_every_method_and_both_controls_are_scored(tiny_attention):
     found = tiny_attention
-    maps = {*method_names(), *map(attention.field_name, method_names())}
+    kinds = (str, attention.field_name, attention.all_layers)
+    maps = {kind(name) for kind in kinds for name in method_names()}
     assert set(found["scores"]) == {*maps, *attention.CONTROLS}
     assert found["frames"] == 3
     assert all(0 <= value <= 100 for score in found["scores"].values() for value in score.values())

@@ -86,7 +86,7 @@ class Picture:
             self.legend.annotate(out, families)
 
     def _mark(self, track: Track, part: float | None, trail: list[tuple[float, float]]) -> Mark:
-        text = f"{track.name} {track.index}" + ("" if part is None else f" · {100 * part:.0f} %")
+        text = f"{track.name} {track.index}" + ("" if part is None else f" · {_percent(part)}")
         return Mark(track.box, shade(self.colours[track.family], track.index), text, tuple(trail), track.seen)
 
 
@@ -105,3 +105,7 @@ def strength(field: np.ndarray) -> np.ndarray:
     if strongest <= usual * (1 + 1e-6):
         return np.zeros_like(field)
     return np.asarray(np.clip((field - usual) / (strongest - usual), 0, 1), np.float32)
+
+
+def _percent(part: float) -> str:
+    return "< 1 %" if 0 < part < 0.005 else f"{100 * part:.0f} %"
