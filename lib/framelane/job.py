@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -12,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from framelane import hardware, report
+from framelane import report
 from framelane import settings as settings_module
+from framelane.checks import check_disk, check_output, choose_device
 from framelane.engine.checkpoint import Segment, WorkFolder, sync_folder
 from framelane.engine.events import Event
 from framelane.engine.guard import keep_memory_flat
 from framelane.engine.pipeline import Pipeline, Plan
-from framelane.errors import FramelaneError, UsageError
 from framelane.machine import usable_cores
 from framelane.processors.base import Context, Processor, create
 from framelane.settings import Settings
@@ -27,7 +25,7 @@ from framelane.video.codecs import choose_encoder
 from framelane.video.gif import make_gif
 from framelane.video.join import join, verify
 from framelane.video.reader import Reader, open_reader
-from framelane.video.writer import EXTENSIONS, EncodeSpec, encode_spec, write_error
+from framelane.video.writer import EncodeSpec, encode_spec, write_error
 
 # What the frames do not depend on: changing it does not throw finished segments away.
 _NOT_IN_IDENTITY = {
@@ -122,7 +120,7 @@ class Job:
         require_file(self.source)
         check_output(self.output, self.source, overwrite=self.settings.output.overwrite)
         self.clip: Clip = probe(self.source)
-        self._check_disk()
+        check_disk(self.output, self.source, self.settings.engine.min_free_mb)
         device = choose_device(self.settings, self.notes.degrade)
         threads = self.settings.hardware.threads or usable_cores()
         self.context = Context(self.settings, device, threads, self.notes.warn, self.notes.degrade)
@@ -205,16 +203,6 @@ class Job:
             notes=self.notes.saved,
             cancel=self.cancel,
         )
-
-    def _check_disk(self) -> None:
-        needed = self.settings.engine.min_free_mb * 1_000_000 + self.source.stat().st_size
-        free = shutil.disk_usage(self.output.parent).free
-        if free < needed:
-            raise FramelaneError(
-                f"Only {free / 1e6:.0f} MB are free in {self.output.parent}; this job wants at least "
-                f"{needed / 1e6:.0f} MB (the clip's size plus engine.min_free_mb). Free some space, or choose another "
-                "output folder."
-            )
 
     def _announce(self, done: list[Segment]) -> None:
         frames = {"frames": self.clip.expected_frames, "resumed_at_frame": sum(s.record.info.frames for s in done)}
@@ -310,49 +298,3 @@ class Job:
         except OSError as error:
             raise write_error(self.output, error) from error
         self.work.remove()
-
-
-def choose_device(settings: Settings, degrade: Callable[[str], None]) -> str:
-    """``"cuda"`` or ``"cpu"``; falling back is said aloud, or is an error with ``output.require_gpu``.
-
-    Raises:
-        FramelaneError: a GPU is required and there is none that works.
-    """
-    wanted, required = settings.hardware.device, settings.output.require_gpu
-    if wanted == "cpu" and not required:
-        return "cpu"
-    reason = hardware.cuda_problem()
-    if reason is None:
-        import torch
-
-        torch.cuda.set_per_process_memory_fraction(settings.hardware.gpu_memory_limit)
-        return "cuda"
-    if required:
-        raise FramelaneError(f"A GPU is required (--require-gpu), but none can be used: {reason}")
-    if wanted == "cuda":
-        degrade(f"Models run on the CPU instead of the GPU: {reason}")
-    return "cpu"
-
-
-def check_output(output: Path, clip: Path, *, overwrite: bool) -> None:
-    """Refuse an output that cannot or must not be written.
-
-    Raises:
-        UsageError: an unknown container, a folder, the input itself, somebody else's file, or not writable.
-    """
-    if output.is_dir():
-        raise UsageError(f"The output {output} is a folder; name a file in it, for example {output / 'out.mp4'}.")
-    if output.suffix.lower() not in EXTENSIONS:
-        raise UsageError(f"The output {output} must end in {', '.join(EXTENSIONS)}.")
-    if output.exists() and output.samefile(clip):
-        raise UsageError(f"The output {output} is the input itself; choose another name.")
-    if output.exists() and not overwrite and not report.made_by_us(output):
-        raise UsageError(
-            f"{output} exists and was not made by framelane; choose another name, or add --set output.overwrite=true."
-        )
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output.parent):
-            pass
-    except OSError as error:
-        raise UsageError(f"The output folder {output.parent} is not writable ({error.strerror}).") from error

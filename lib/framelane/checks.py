@@ -1,0 +1,74 @@
+"""What is looked at before a job starts: the device, the output and the disk."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from framelane import hardware, report
+from framelane.errors import FramelaneError, UsageError
+from framelane.settings import Settings
+from framelane.video.writer import EXTENSIONS
+
+
+def choose_device(settings: Settings, degrade: Callable[[str], None]) -> str:
+    """``"cuda"`` or ``"cpu"``; falling back is said aloud, or is an error with ``output.require_gpu``.
+
+    Raises:
+        FramelaneError: a GPU is required and there is none that works.
+    """
+    wanted, required = settings.hardware.device, settings.output.require_gpu
+    if wanted == "cpu" and not required:
+        return "cpu"
+    reason = hardware.cuda_problem()
+    if reason is None:
+        import torch
+
+        torch.cuda.set_per_process_memory_fraction(settings.hardware.gpu_memory_limit)
+        return "cuda"
+    if required:
+        raise FramelaneError(f"A GPU is required (--require-gpu), but none can be used: {reason}")
+    if wanted == "cuda":
+        degrade(f"Models run on the CPU instead of the GPU: {reason}")
+    return "cpu"
+
+
+def check_output(output: Path, clip: Path, *, overwrite: bool) -> None:
+    """Refuse an output that cannot or must not be written.
+
+    Raises:
+        UsageError: an unknown container, a folder, the input itself, somebody else's file, or not writable.
+    """
+    if output.is_dir():
+        raise UsageError(f"The output {output} is a folder; name a file in it, for example {output / 'out.mp4'}.")
+    if output.suffix.lower() not in EXTENSIONS:
+        raise UsageError(f"The output {output} must end in {', '.join(EXTENSIONS)}.")
+    if output.exists() and output.samefile(clip):
+        raise UsageError(f"The output {output} is the input itself; choose another name.")
+    if output.exists() and not overwrite and not report.made_by_us(output):
+        raise UsageError(
+            f"{output} exists and was not made by framelane; choose another name, or add --set output.overwrite=true."
+        )
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"The output folder {output.parent} is not writable ({error.strerror}).") from error
+
+
+def check_disk(output: Path, clip: Path, min_free_mb: int) -> None:
+    """Refuse to start where the disk is nearly full.
+
+    Raises:
+        FramelaneError: less is free than ``min_free_mb`` plus the clip's own size.
+    """
+    needed = min_free_mb * 1_000_000 + clip.stat().st_size
+    free = shutil.disk_usage(output.parent).free
+    if free < needed:
+        raise FramelaneError(
+            f"Only {free / 1e6:.0f} MB are free in {output.parent}; this job wants at least {needed / 1e6:.0f} MB (the "
+            "clip's size plus engine.min_free_mb). Free some space, or choose another output folder."
+        )
