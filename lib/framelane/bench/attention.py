@@ -114,8 +114,9 @@ def _maps(capture: Capture, frame: tuple[int, int], seed: int) -> Iterator[tuple
         yield name, attention
         yield all_layers(name), get_method(name).maps(capture)[0]
         yield field_name(name), from_numpy(to_field(attention.numpy(), field_size(frame)))
-    yield CONTROLS[0], centre_bias(capture.grid)
-    yield CONTROLS[1], random_map(capture.grid, seed)
+    rows, columns = capture.grid
+    yield CONTROLS[0], centre_bias((rows, columns))
+    yield CONTROLS[1], random_map((rows, columns), seed)
 
 
 def start_layer() -> int:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framelane.errors import FramelaneError, UsageError, chain
 from framelane.models import store
 from framelane.models.torch_compat import ensure_torchvision
+from framelane.processors.attention.pooling import Pools
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,18 +33,21 @@ class Capture:
     """What one pass through the backbone left behind; every tensor is float and detached.
 
     Attributes:
-        attentions: per layer, first to last, (N, heads, T, T): rows are queries and sum to 1. T = prefix + gh * gw.
+        attentions: per layer, first to last, (N, heads, Tq, Tk): rows are queries and sum to 1. Where nothing is pooled
+            Tq = Tk = prefix + gh * gw.
         gradients: dy/dA per layer, of the same shapes; empty if they were not asked for.
-        grid: (gh, gw), rows and columns of patches, in reading order in T.
+        grid: of the tokens that enter the first layer, in reading order: (gh, gw), or (gt, gh, gw) of a video model.
         prefix: tokens before the patches; the first of them is CLS.
         target: y, for the report; empty without gradients.
+        pools: per layer how its queries and keys were pooled from the tokens that entered it; empty where nothing is.
     """
 
     attentions: list[Tensor]
     gradients: list[Tensor]
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     prefix: int
     target: str
+    pools: list[Pools] = field(default_factory=list)
 
 
 class Backbone:

@@ -3,16 +3,23 @@
 Every method follows the CLS token's row of a product of matrices. It starts from the row vector e_cls and multiplies
 from the last layer to the first: vector times matrix, T squared steps a layer, not T cubed.
 
-Notation: A_lh is the attention of layer l and head h, (T, T), rows are queries; y is :attr:`Capture.target`.
+Notation: A_lh is the attention of layer l and head h, (Tq, Tk), rows are queries; y is :attr:`Capture.target`.
+
+Where a layer pools (MViT), its attention A is replaced by A P_kv and its identity by P_q, see :mod:`pooling`: with
+the residual weight 1/2 a layer of the rollout is then 0.5 A P_kv + 0.5 P_q, from the layer's pooled queries to the
+tokens that entered it.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from framelane.errors import FramelaneError, UsageError
 from framelane.processors.attention.backbone import Capture
+from framelane.processors.attention.pooling import Pools
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,8 +49,8 @@ class Method(ABC):
             capture: with gradients if :attr:`needs_gradients`.
 
         Returns:
-            float32 (N, gh, gw), on the capture's device; no value is negative and every map sums to 1. Where a method
-            finds nothing at all, the map is even.
+            float32 (N, gh, gw), or (N, gt, gh, gw) of a video model, on the capture's device; no value is negative and
+            every map sums to 1. Where a method finds nothing at all, the map is even.
 
         Raises:
             FramelaneError: the method needs gradients and the capture has none, or a value is not finite.
@@ -52,15 +59,14 @@ class Method(ABC):
 
         if self.needs_gradients and len(capture.gradients) != len(capture.attentions):
             raise FramelaneError(f"The attention method {self.name} needs gradients, and none were captured.")
-        rows, columns = capture.grid
         with torch.no_grad():
             patches = self.row(capture)[:, capture.prefix :].float().clamp(min=0)
             total = patches.sum(dim=1, keepdim=True)
             if not bool(torch.isfinite(total).all()):
                 raise FramelaneError(f"The attention method {self.name} met a value that is not finite.")
-            even = torch.full_like(patches, 1 / (rows * columns))
+            even = torch.full_like(patches, 1 / patches.shape[1])
             shares = torch.where(total > 0, patches / total.clamp(min=torch.finfo(torch.float32).tiny), even)
-            return shares.view(-1, rows, columns)
+            return shares.view(-1, *capture.grid)
 
     @abstractmethod
     def row(self, capture: Capture) -> Tensor:
@@ -78,8 +84,8 @@ class Rollout(Method):
     def row(self, capture: Capture) -> Tensor:
         """The CLS row of the product."""
         row = _cls_row(capture)
-        for attention in reversed(capture.attentions):
-            row = _half_residual(row, _normalised(attention.mean(dim=1)))
+        for layer in _backwards(capture):
+            row = _half_residual(row, _normalised(layer.attention.mean(dim=1)), layer)
         return row
 
 
@@ -90,7 +96,11 @@ class LastLayer(Method):
 
     def row(self, capture: Capture) -> Tensor:
         """The CLS row of the last layer."""
-        return capture.attentions[-1][:, :, 0].mean(dim=1)
+        last, *earlier = _backwards(capture)
+        row = last.from_keys(last.attention[:, :, 0].mean(dim=1))
+        for layer in earlier:
+            row = layer.from_queries(row)
+        return row
 
 
 class Gmar(Method):
@@ -112,9 +122,9 @@ class Gmar(Method):
     def row(self, capture: Capture) -> Tensor:
         """The CLS row of the product."""
         row = _cls_row(capture)
-        for attention, gradient in zip(reversed(capture.attentions), reversed(capture.gradients), strict=True):
-            weighted = (self.head_weights(gradient)[:, :, None, None] * attention).sum(dim=1)
-            row = _half_residual(row, _normalised(weighted))
+        for layer in _backwards(capture):
+            weighted = (self.head_weights(layer.gradient)[:, :, None, None] * layer.attention).sum(dim=1)
+            row = _half_residual(row, _normalised(weighted), layer)
         return row
 
     def head_weights(self, gradient: Tensor) -> Tensor:
@@ -139,10 +149,12 @@ class Chefer(Method):
 
     def row(self, capture: Capture) -> Tensor:
         """The CLS row of R - I."""
-        start = row = _cls_row(capture)
-        for attention, gradient in zip(reversed(capture.attentions), reversed(capture.gradients), strict=True):
-            row = row + _times(row, (attention * gradient).clamp_(min=0).mean(dim=1))
-        return row - start
+        row = _cls_row(capture)
+        for layer in _backwards(capture):
+            relevance = (layer.attention * layer.gradient).clamp_(min=0).mean(dim=1)
+            row = layer.from_queries(row) + layer.from_keys(_times(row, relevance))
+        row[:, 0] -= 1  # I leads from CLS to CLS only, pooled or not
+        return row
 
 
 def method_names() -> list[str]:
@@ -168,21 +180,49 @@ def get_method(name: str, **options: Any) -> Method:
         raise UsageError(f"The attention method {name} has no option {', '.join(sorted(options))}.") from error
 
 
+@dataclass(frozen=True)
+class _Layer:
+    """One layer's attention and the ways from its grids back to the tokens that entered it."""
+
+    attention: Tensor
+    _gradient: Tensor | None
+    _pools: Pools | None
+
+    @property
+    def gradient(self) -> Tensor:
+        assert self._gradient is not None, "maps() has looked"
+        return self._gradient
+
+    def from_keys(self, row: Tensor) -> Tensor:
+        """(N, Tk) to (N, T)."""
+        return row if self._pools is None else self._pools.keys(row)
+
+    def from_queries(self, row: Tensor) -> Tensor:
+        """(N, Tq) to (N, T)."""
+        return row if self._pools is None else self._pools.queries(row)
+
+
+def _backwards(capture: Capture) -> list[_Layer]:
+    """The layers, last to first."""
+    layers = zip_longest(capture.attentions, capture.gradients, capture.pools)
+    return [_Layer(*layer) for layer in layers][::-1]
+
+
 def _cls_row(capture: Capture) -> Tensor:
-    """e_cls for every frame, (N, T)."""
-    first = capture.attentions[0]
-    row = first.new_zeros(first.shape[0], first.shape[-1])
+    """e_cls for every frame, (N, Tq) of the last layer."""
+    last = capture.attentions[-1]
+    row = last.new_zeros(last.shape[0], last.shape[-2])
     row[:, 0] = 1
     return row
 
 
 def _times(row: Tensor, matrix: Tensor) -> Tensor:
-    """(N, T) times (N, T, T)."""
+    """(N, Tq) times (N, Tq, Tk)."""
     return (row[:, None] @ matrix)[:, 0]
 
 
-def _half_residual(row: Tensor, attention: Tensor) -> Tensor:
-    return 0.5 * _times(row, attention) + 0.5 * row
+def _half_residual(row: Tensor, attention: Tensor, layer: _Layer) -> Tensor:
+    return 0.5 * layer.from_keys(_times(row, attention)) + 0.5 * layer.from_queries(row)
 
 
 def _normalised(attention: Tensor) -> Tensor:

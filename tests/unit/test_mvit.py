@@ -1,0 +1,251 @@
+"""MViT: the model's own logits, and pooled attention against matrices written out in full.
+
+The weights are random, which serves for plumbing only: no map here means anything.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+from framelane.errors import UsageError
+from framelane.models.torch_compat import ensure_torchvision
+from framelane.processors.attention.methods import get_method, method_names
+from framelane.processors.attention.mvit import VideoBackbone, kinetics_classes, mvit_v2_s
+from framelane.processors.attention.pooling import Pooling
+
+ensure_torchvision()
+
+CLASSES = ["left", "right", "up"]
+
+
+def tiny_model(relative=True):
+    from torchvision.models.video.mvit import MSBlockConfig, MViT
+
+    def block(heads, channels, q, kv):
+        return MSBlockConfig(heads, *channels, kernel_q=[3, 3, 3], kernel_kv=[3, 3, 3], stride_q=q, stride_kv=kv)
+
+    torch.manual_seed(7)
+    return MViT(
+        spatial_size=(32, 32),
+        temporal_size=4,
+        block_setting=[
+            block(1, (16, 16), [1, 1, 1], [1, 4, 4]),
+            block(2, (16, 32), [1, 2, 2], [1, 2, 2]),
+            block(2, (32, 32), [1, 1, 1], [1, 2, 2]),
+        ],
+        residual_pool=True,
+        residual_with_cls_embed=False,
+        rel_pos_embed=relative,
+        proj_after_attn=True,
+        num_classes=len(CLASSES),
+    )
+
+
+def tiny(**more):
+    return VideoBackbone(tiny_model(), "cpu", CLASSES, **{"frames": 4, "resolution": 32, **more})
+
+
+@pytest.fixture
+def pixels():
+    return torch.randn(2, 3, 4, 32, 32, generator=torch.Generator().manual_seed(3))
+
+
+# -- the model itself ---------------------------------------------------------------------------------------------------
+
+
+def test_logits_are_torchvisions_own():
+    model = mvit_v2_s().eval()
+    window = torch.randn(1, 3, 16, 224, 224, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = model(window)
+    found = VideoBackbone(model, "cpu", kinetics_classes()).capture(window, gradients=False)
+    assert (found.logits - expected).abs().max() == 0.0
+    assert found.grid == (8, 56, 56)
+    assert len(found.attentions) == len(found.pools) == 16
+    assert get_method("rollout").maps(found).shape == (1, 8, 56, 56)
+
+
+def test_the_trap_is_still_there_and_ours_keeps_out_of_it(pixels):
+    """``create_feature_extractor`` drops in-place additions: if this fails, the warning in mvit.py can go."""
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    model = tiny_model().eval()
+    with torch.no_grad():
+        expected = model(pixels)
+        trapped = create_feature_extractor(model, {"head": "logits"})(pixels)["logits"]
+    assert (trapped - expected).abs().max() > 1e-3
+    for gradients in (False, True):
+        assert (tiny().capture(pixels, gradients).logits - expected).abs().max() == 0.0
+
+
+def test_gradients_are_those_of_finite_differences(pixels):
+    """dy/dA by moving single entries of the last layer's attention while the model runs."""
+    backbone = tiny()
+    found = backbone.capture(pixels[:1], gradients=True, target="right")
+    layer = len(found.attentions) - 1
+    model = backbone._model.double()
+    for at in [(0, 0, 0, 0), (0, 1, 0, 3), (0, 0, 5, 2), (0, 1, 9, 1)]:
+        ys = []
+        for amount in (1e-4, -1e-4):
+            with Moved(layer, at, amount), torch.no_grad():
+                ys.append(float(model(pixels[:1].double())[0, CLASSES.index("right")]))
+        assert (ys[0] - ys[1]) / 2e-4 == pytest.approx(float(found.gradients[layer][at]), abs=1e-5)
+
+
+class Moved(torch.overrides.TorchFunctionMode):
+    def __init__(self, layer, at, amount):
+        super().__init__()
+        self.layer, self.at, self.amount, self.count = layer, at, amount, 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") == "softmax":
+            if self.count == self.layer:
+                result = result.clone()
+                result[self.at] += self.amount
+            self.count += 1
+        return result
+
+
+# -- pooled attention ---------------------------------------------------------------------------------------------------
+
+
+def dense(source, pooled, stride, kernel=None, padding=(0, 0, 0)):
+    """P written out, entry by entry."""
+    kernel = np.ones(stride) if kernel is None else kernel
+    at = {cell: 1 + i for i, cell in enumerate(np.ndindex(*source))}
+    matrix = np.zeros((1 + int(np.prod(pooled)), 1 + len(at)))
+    matrix[0, 0] = 1
+    for i, cell in enumerate(np.ndindex(*pooled)):
+        for offset in np.ndindex(*kernel.shape):
+            place = tuple(c * s - p + o for c, s, p, o in zip(cell, stride, padding, offset, strict=True))
+            if place in at:
+                matrix[1 + i, at[place]] = kernel[offset]
+        matrix[1 + i] /= matrix[1 + i].sum()
+    return matrix
+
+
+CASES = [
+    ((2, 4, 4), (2, 4, 4), (1, 1, 1), None, (0, 0, 0)),
+    ((2, 4, 4), (2, 2, 2), (1, 2, 2), None, (0, 0, 0)),
+    ((3, 5, 7), (3, 3, 4), (1, 2, 2), None, (0, 0, 0)),
+    ((4, 8, 8), (4, 1, 1), (1, 8, 8), None, (0, 0, 0)),
+    ((2, 4, 4), (2, 2, 2), (1, 2, 2), (3, 3, 3), (1, 1, 1)),
+    ((3, 5, 7), (3, 3, 4), (1, 2, 2), (3, 3, 3), (1, 1, 1)),
+    ((3, 9, 9), (3, 2, 2), (1, 8, 8), (3, 3, 3), (1, 1, 1)),
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_pooling_is_its_matrix(case):
+    source, pooled, stride, shape, padding = case
+    rng = np.random.default_rng(0)
+    kernel = None if shape is None else rng.uniform(0.1, 1, shape)
+    row = rng.random((2, 1 + int(np.prod(pooled))))
+    expected = row @ dense(source, pooled, stride, kernel, padding)
+    tensor = None if kernel is None else torch.from_numpy(kernel)
+    found = Pooling(source, pooled, stride, tensor, padding)(torch.from_numpy(row))
+    assert found.shape == (2, 1 + int(np.prod(source)))
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)
+    np.testing.assert_allclose(found.sum(1).numpy(), row.sum(1), atol=1e-12)
+
+
+def written_out(capture, method, window):
+    """The method as full matrix products, first layer to last, in float64."""
+    total, relevance = None, None
+    for layer, pools in enumerate(capture.pools):
+        a = capture.attentions[layer][window].double().numpy()
+        g = capture.gradients[layer][window].double().numpy()
+        to_q, to_k = (
+            dense(p.source, p.pooled, p.stride, None if p.kernel is None else p.kernel.numpy(), p.padding)
+            for p in (pools.queries, pools.keys)
+        )
+        if method == "chefer":
+            step = np.maximum(a * g, 0).mean(0) @ to_k
+            relevance = to_q + step if relevance is None else (to_q + step) @ relevance
+            continue
+        weights = {"rollout": np.full(len(a), 1 / len(a)), "gmar": np.abs(g).sum((1, 2)) / np.abs(g).sum()}[method]
+        mixed = np.tensordot(weights, a, 1)
+        step = 0.5 * (mixed / mixed.sum(1, keepdims=True)) @ to_k + 0.5 * to_q
+        total = step if total is None else step @ total
+    row = (relevance if method == "chefer" else total)[0, 1:]
+    return (row / row.sum()).reshape(capture.grid)
+
+
+@pytest.mark.parametrize("pooling", ["uniform", "learned"])
+@pytest.mark.parametrize("method", ["rollout", "gmar", "chefer"])
+def test_methods_are_the_products_of_their_matrices(method, pooling, pixels):
+    capture = tiny(pooling=pooling).capture(pixels, gradients=True, target="up")
+    maps = get_method(method).maps(capture).numpy()
+    assert maps.shape == (2, 2, 8, 8)
+    for window in (0, 1):
+        np.testing.assert_allclose(maps[window], written_out(capture, method, window), atol=1e-6)
+
+
+@pytest.mark.parametrize("method", method_names())
+@pytest.mark.parametrize("start", [0, 1, 2])
+def test_maps_sum_to_one_from_any_layer(method, start, pixels):
+    capture = tiny().capture(pixels, gradients=True, start_layer=start)
+    maps = get_method(method).maps(capture)
+    assert maps.shape == (2, *((2, 8, 8) if start < 2 else (2, 4, 4)))
+    assert torch.allclose(maps.sum((1, 2, 3)), torch.ones(2))
+
+
+def test_windows_do_not_mix(pixels):
+    both = get_method("gmar").maps(tiny().capture(pixels, gradients=True, target="left"))
+    alone = get_method("gmar").maps(tiny().capture(pixels[1:], gradients=True, target="left"))
+    assert torch.allclose(both[1], alone[0], atol=1e-6)
+
+
+# -- settings -----------------------------------------------------------------------------------------------------------
+
+
+def test_targets(pixels):
+    backbone = tiny()
+    top = backbone.capture(pixels[:1], gradients=True)
+    named = backbone.capture(pixels[:1], gradients=True, target=top.action[0])
+    mean = backbone.capture(pixels[:1], gradients=True, target="mean")
+    assert all(torch.equal(a, b) for a, b in zip(top.gradients, named.gradients, strict=True))
+    assert not torch.equal(top.gradients[-1], mean.gradients[-1])
+    assert top.target == "logit of the most likely class"
+    with pytest.raises(UsageError, match=r"'rihgt' is no class of this model. Did you mean right"):
+        backbone.capture(pixels, gradients=True, target="rihgt")
+
+
+def test_other_sizes_interpolate_positions_or_are_refused():
+    wide = tiny(resolution=64, frames=8)
+    assert wide.grid == (4, 16, 16)
+    frames = torch.randint(0, 256, (8, 3, 36, 48), dtype=torch.uint8)
+    maps = get_method("gmar").maps(wide.capture(wide.prepare(frames), gradients=True))
+    assert maps.shape == (1, 4, 16, 16)
+    with pytest.raises(UsageError, match="multiple of 8"):
+        tiny(resolution=36)
+    with pytest.raises(UsageError, match="multiple of 2"):
+        tiny(frames=5)
+    with pytest.raises(UsageError, match="fixed positions and takes 4 frames of 32 pixels only"):
+        VideoBackbone(tiny_model(relative=False), "cpu", CLASSES, frames=4, resolution=64)
+    with pytest.raises(UsageError, match="allowed are uniform, learned"):
+        tiny(pooling="max")
+
+
+def test_nothing_of_a_window_stays_in_memory(pixels):
+    """200 windows: no tensor is left behind, and no graph."""
+    import gc
+
+    backbone, method = tiny(), get_method("gmar")
+
+    def window():
+        capture = backbone.capture(pixels[:1], gradients=True)
+        assert not any(t.requires_grad for t in [*capture.attentions, *capture.gradients, capture.logits])
+        return method.maps(capture)
+
+    def alive():
+        gc.collect()
+        return sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects())
+
+    window()
+    before = alive()
+    for _ in range(200):
+        window()
+    assert alive() <= before
+    assert not backbone._model.blocks[0].attn._forward_hooks
