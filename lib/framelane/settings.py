@@ -44,7 +44,7 @@ class AttentionSettings(Section):
     channels: Literal["a", "b", "ab"] = Field(
         "ab", description="a: the frame's attention; b: tracked objects; ab: both"
     )
-    method: Literal["gmar", "rollout", "last_layer", "chefer"] = Field(
+    method: Literal["gmar", "rollout", "last_layer", "chefer", "gradcam"] = Field(
         "gmar", description="how attention maps of all layers and heads become one map"
     )
     gmar_norm: Literal["l1", "l2"] = Field("l1", description="norm of the gradient that weighs a head (gmar)")

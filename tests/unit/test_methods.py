@@ -7,6 +7,7 @@ run again), and the methods are full matrix products with explicit loops.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import torch
 
 from framelane.errors import FramelaneError, UsageError
 from framelane.models.torch_compat import ensure_torchvision
-from framelane.processors.attention.backbone import Backbone, Capture
+from framelane.processors.attention.backbone import Backbone, Capture, keeping
 from framelane.processors.attention.methods import get_method, method_names
 
 LAYERS, HEADS, WIDTH = 3, 2, 16
@@ -135,9 +136,8 @@ BRUTE = {
 }
 
 
-@pytest.fixture(scope="module")
-def case():
-    """The capture of two frames, and what the reference finds: attention and gradients, (N, layers, heads, T, T)."""
+def tiny_backbone():
+    """A real Dinov2Model of three tiny layers with random weights, and two frames for it."""
     ensure_torchvision()
     from transformers import Dinov2Config, Dinov2Model
 
@@ -151,11 +151,16 @@ def case():
         for parameter in model.parameters():
             # Weights of about this size make attention uneven; with the usual small ones all methods look the same.
             parameter.copy_(torch.randn_like(parameter) * 0.5)
-    backbone = Backbone(model, "cpu", 42)
-    pixels = torch.randn(FRAMES, 3, GRID[0] * 14, GRID[1] * 14)
+    return Backbone(model, "cpu", 42), torch.randn(FRAMES, 3, GRID[0] * 14, GRID[1] * 14)
+
+
+@pytest.fixture(scope="module")
+def case():
+    """The capture of two frames, and what the reference finds: attention and gradients, (N, layers, heads, T, T)."""
+    backbone, pixels = tiny_backbone()
     with torch.no_grad():
-        tokens = model.embeddings(pixels).double().numpy()
-    reference = Reference(model.state_dict())
+        tokens = backbone._model.embeddings(pixels).double().numpy()
+    reference = Reference(backbone._model.state_dict())
     attentions = np.stack([reference.run(frame)[1] for frame in tokens])
     gradients = np.stack([reference.gradients(frame) for frame in tokens])
     return backbone.capture(pixels, gradients=True), attentions, gradients
@@ -197,6 +202,38 @@ def test_the_case_tells_the_methods_apart(case):
             assert np.abs(maps[one] - maps[other]).max() > 1e-3, (one, other)
 
 
+def test_grad_cam_is_that_of_its_equations():
+    """By loops over an activation and a slope that are given: alpha_c first, then the sum that stays positive."""
+    rng = np.random.default_rng(5)
+    activation, slope = rng.normal(size=(2, 7, 4)), rng.normal(size=(2, 7, 4))
+    expected = np.zeros((2, *GRID))
+    for n in range(2):
+        alpha = [sum(slope[n, p, c] for p in range(1, 7)) / 6 for c in range(4)]
+        cam = [max(0.0, sum(alpha[c] * activation[n, p, c] for c in range(4))) for p in range(1, 7)]
+        expected[n] = np.array(cam).reshape(GRID) / sum(cam)
+    even = torch.full((2, 1, 7, 7), 1 / 7)
+    given = Capture(
+        [even], [even], GRID, 1, "y", activation=torch.tensor(activation), activation_gradient=torch.tensor(slope)
+    )
+    np.testing.assert_allclose(get_method("gradcam").maps(given).numpy(), expected, atol=1e-6)
+
+
+def test_the_activations_slope_is_that_of_a_small_step():
+    """Moving the last layer's normalised input along the captured slope moves y by the slope's own square."""
+    backbone, pixels = tiny_backbone()
+    capture = backbone.capture(pixels[:1], gradients=True)
+    norm = backbone._model.encoder.layer[-1].norm1
+    slope = capture.activation_gradient
+    with torch.no_grad(), keeping(norm) as seen:
+        fixed = backbone._model(pixels[:1]).last_hidden_state[:, 0]
+    torch.testing.assert_close(seen[0], capture.activation)
+    ys = []
+    for amount in (1e-4, -1e-4):
+        with norm.register_forward_hook(lambda _m, _i, out, by=amount: out + by * slope), torch.no_grad():
+            ys.append(float((backbone._model(pixels[:1]).last_hidden_state[:, 0].double() * fixed.double()).sum()))
+    assert (ys[0] - ys[1]) / 2e-4 == pytest.approx(float((slope.double() ** 2).sum()), rel=2e-2)
+
+
 def test_every_map_is_a_distribution(case):
     for name in method_names():
         maps = get_method(name).maps(case[0])
@@ -226,14 +263,17 @@ def test_missing_gradients_and_values_that_are_not_finite_are_sentences(case):
         assert get_method(name).needs_gradients
         with pytest.raises(FramelaneError, match=f"{name} needs gradients"):
             get_method(name).maps(bare)
-    broken = Capture([a * float("nan") for a in capture.attentions], capture.gradients, GRID, 1, "")
+    with pytest.raises(FramelaneError, match="gradcam needs activations"):
+        get_method("gradcam").maps(replace(capture, activation=None))
+    nan = float("nan")
+    broken = replace(capture, attentions=[a * nan for a in capture.attentions], activation=capture.activation * nan)
     for name in method_names():
         with pytest.raises(FramelaneError, match="not finite"):
             get_method(name).maps(broken)
 
 
 def test_unknown_methods_and_options_are_answered_with_what_there_is():
-    with pytest.raises(UsageError, match=r"'rolout'.*chefer, gmar, last_layer, rollout"):
+    with pytest.raises(UsageError, match=r"'rolout'.*chefer, gmar, gradcam, last_layer, rollout"):
         get_method("rolout")
     with pytest.raises(UsageError, match="rollout has no option norm"):
         get_method("rollout", norm="l1")

@@ -12,7 +12,7 @@ from framelane.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-NAMES = ("attention", "engine")
+NAMES = ("attention", "engine", "motion")
 
 
 def run(name: str, as_json: bool) -> None:

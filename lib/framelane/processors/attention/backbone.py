@@ -7,7 +7,8 @@ model that can be differentiated, and attention needs the eager implementation: 
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,8 @@ class Capture:
         prefix: tokens before the patches; the first of them is CLS.
         target: y, for the report; empty without gradients.
         pools: per layer how its queries and keys were pooled from the tokens that entered it; empty where nothing is.
+        activation: the last layer's input after its first norm, (N, T, channels); None without gradients.
+        activation_gradient: dy/d of it.
     """
 
     attentions: list[Tensor]
@@ -48,6 +51,20 @@ class Capture:
     prefix: int
     target: str
     pools: list[Pools] = field(default_factory=list)
+    activation: Tensor | None = None
+    activation_gradient: Tensor | None = None
+
+
+@contextmanager
+def keeping(module: Any) -> Iterator[list[Tensor]]:
+    """What a module gives while the block lasts, one tensor a call."""
+    kept: list[Tensor] = []
+
+    def note(_module: Any, _inputs: Any, output: Tensor) -> None:
+        kept.append(output)
+
+    with module.register_forward_hook(note):
+        yield kept
 
 
 class Backbone:
@@ -122,18 +139,27 @@ class Backbone:
                 f"attention.start_layer: {start_layer} is not one of the backbone's layers, 0 to {layers - 1}."
             )
         grid = (pixels.shape[-2] // PATCH, pixels.shape[-1] // PATCH)
-        with torch.set_grad_enabled(gradients), self._precision(), self._tracked(gradients, start_layer):
+        last = self._model.encoder.layer[-1].norm1
+        with (
+            torch.set_grad_enabled(gradients),
+            self._precision(),
+            self._tracked(gradients, start_layer),
+            keeping(last) as activations,
+        ):
             output = self._model(pixels, output_attentions=True)
             attentions = self._checked(output.attentions)[start_layer:]
             cls = output.last_hidden_state[:, 0].float()
             # No loss scaling under FP16: these gradients lie between 0.1 and 300 where they matter.
-            found = torch.autograd.grad((cls * cls.detach()).sum(), attentions) if gradients else ()
+            y = (cls * cls.detach()).sum()
+            *found, slope = torch.autograd.grad(y, [*attentions, *activations]) if gradients else (None,)
         return Capture(
             [layer.detach().float() for layer in attentions],
-            [layer.float() for layer in found],
+            [layer.float() for layer in found if layer is not None],
             grid,
             attentions[0].shape[-1] - grid[0] * grid[1],
             TARGET if gradients else "",
+            activation=activations[0].detach().float() if gradients else None,
+            activation_gradient=None if slope is None else slope.float(),
         )
 
     def _precision(self) -> AbstractContextManager[Any]:

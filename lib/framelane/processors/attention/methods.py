@@ -157,6 +157,31 @@ class Chefer(Method):
         return row
 
 
+class GradCam(Method):
+    """Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391, equations 1 and 2) on the last layer's normalised input.
+
+    alpha_c = mean over the patches of dy/da_pc; the map is (sum_c alpha_c a_pc)^+ . The layer is the one that
+    pytorch-grad-cam recommends for ViTs (``blocks[-1].norm1``). A pooled model's map is brought back to the first grid.
+    """
+
+    name = "gradcam"
+    needs_gradients = True
+
+    def row(self, capture: Capture) -> Tensor:
+        """The weighted sum of channels, CLS left out."""
+        import torch
+
+        if capture.activation is None or capture.activation_gradient is None:
+            raise FramelaneError("The attention method gradcam needs activations, and none were captured.")
+        patches = capture.activation[:, capture.prefix :]
+        alpha = capture.activation_gradient[:, capture.prefix :].mean(dim=1, keepdim=True)
+        found = (alpha * patches).sum(dim=2).clamp(min=0)
+        row = torch.cat([found.new_zeros(len(found), capture.prefix), found], dim=1)
+        for layer in _backwards(capture)[1:]:
+            row = layer.from_queries(row)
+        return row
+
+
 def method_names() -> list[str]:
     """The names that :func:`get_method` knows."""
     return sorted(_methods)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from framelane.errors import UsageError
 from framelane.models.torch_compat import ensure_torchvision
-from framelane.processors.attention.backbone import Capture
+from framelane.processors.attention.backbone import Capture, keeping
 from framelane.processors.attention.pooling import Grid, Pooling, Pools
 
 if TYPE_CHECKING:
@@ -149,18 +149,22 @@ class VideoBackbone:
             torch.set_grad_enabled(gradients),
             self._precision(),
             self._watched(seen, start_layer if gradients else None),
+            keeping(self._model.blocks[-1].norm1) as activations,
         ):
             logits = self._model(pixels).float()
             chosen, label = self._chosen(logits, target)
-            found = torch.autograd.grad(chosen, seen.attentions[start_layer:]) if gradients else ()
+            wanted = [*seen.attentions[start_layer:], *activations]
+            *found, slope = torch.autograd.grad(chosen, wanted) if gradients else (None,)
         scores = logits.detach()
         return VideoCapture(
             attentions=[layer.detach().float() for layer in seen.attentions[start_layer:]],
-            gradients=[layer.float() for layer in found],
+            gradients=[layer.float() for layer in found if layer is not None],
             grid=seen.pools[start_layer].queries.source,
             prefix=1,
             target=f"logit of {label}" if gradients else "",
             pools=seen.pools[start_layer:],
+            activation=activations[0].detach().float() if gradients else None,
+            activation_gradient=None if slope is None else slope.float(),
             logits=scores,
             action=[self.classes[i] for i in scores.argmax(dim=1).tolist()],
         )

@@ -1,0 +1,130 @@
+"""Clips whose answer is known in space and time: one white disk decides the class by how it moves, squares distract.
+
+Coloured squares move all the time, in directions of their own; the disk stands still but for a few frames, in which it
+moves left, right, up or down. Looking at what moves finds the squares; only a map of what the model used finds the disk,
+and the moment in which it moved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+CLASSES = ["left", "right", "up", "down"]
+_DIRECTIONS = ((-1, 0), (1, 0), (0, -1), (0, 1))  # x, y
+FRAMES = 8
+SIDE = 48
+MOVING = 4  # of the 7 steps from frame to frame
+SPEED = 4  # pixels a frame
+RADIUS = 5
+SQUARES = 3
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Clips and their answers.
+
+    Attributes:
+        clips: uint8 (N, T, 3, S, S).
+        labels: int64 (N,), indices into :data:`CLASSES`.
+        boxes: float (N, T, 4): x1, y1, x2, y2 of the disk in pixels.
+        moves: bool (N, T): the disk is elsewhere than in the frame before or after.
+    """
+
+    clips: np.ndarray
+    labels: np.ndarray
+    boxes: np.ndarray
+    moves: np.ndarray
+
+
+def make_scene(count: int, seed: int) -> Scene:
+    """So many clips.
+
+    Args:
+        count: how many.
+        seed: the same seed gives the same clips.
+    """
+    rng = np.random.default_rng(seed)
+    made = [_clip(rng) for _ in range(count)]
+    clips, labels, boxes, moves = (np.stack(part) for part in zip(*made, strict=True))
+    return Scene(clips, labels, boxes, moves)
+
+
+def _clip(rng: np.random.Generator) -> tuple[np.ndarray, np.int64, np.ndarray, np.ndarray]:
+    import cv2
+
+    label = rng.integers(len(CLASSES))
+    coarse = rng.integers(40, 160, (6, 6, 3), dtype=np.uint8)
+    ground = cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+    frames = np.repeat(ground[None], FRAMES, 0)
+    for _ in range(SQUARES):
+        _draw(frames, _square_path(rng), rng, disk=False)
+    path, moves = _disk_path(rng, _DIRECTIONS[label])
+    _draw(frames, path, rng, disk=True)
+    noisy = frames + rng.normal(0, 4, frames.shape)
+    boxes = np.concatenate([path - RADIUS, path + RADIUS + 1], axis=1).astype(np.float64)
+    return np.clip(noisy, 0, 255).astype(np.uint8).transpose(0, 3, 1, 2), label, boxes, moves
+
+
+def _disk_path(rng: np.random.Generator, direction: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    first = rng.integers(0, FRAMES - MOVING)
+    steps = np.zeros((FRAMES, 2), int)
+    steps[first + 1 : first + 1 + MOVING] = np.array(direction) * SPEED
+    moved = np.cumsum(steps, axis=0)
+    low, high = RADIUS - moved.min(0), SIDE - 1 - RADIUS - moved.max(0)
+    moves = np.zeros(FRAMES, bool)
+    moves[first : first + MOVING + 1] = True
+    return rng.integers(low, high + 1) + moved, moves
+
+
+def _square_path(rng: np.random.Generator) -> np.ndarray:
+    speed = rng.integers(1, SPEED + 1)
+    step = np.array(_DIRECTIONS[rng.integers(4)]) * speed
+    moved = step * np.arange(FRAMES)[:, None]
+    low, high = RADIUS - moved.min(0), SIDE - 1 - RADIUS - moved.max(0)
+    return np.asarray(rng.integers(low, np.maximum(high, low) + 1) + moved)
+
+
+def _draw(frames: np.ndarray, path: np.ndarray, rng: np.random.Generator, *, disk: bool) -> None:
+    import cv2
+
+    colour = [255, 255, 255] if disk else [int(c) for c in rng.integers(0, 200, 3)]
+    for frame, (x, y) in zip(frames, path.tolist(), strict=True):
+        if disk:
+            cv2.circle(frame, (x, y), RADIUS, colour, -1)
+        else:
+            cv2.rectangle(frame, (x - RADIUS, y - RADIUS), (x + RADIUS, y + RADIUS), colour, -1)
+
+
+def build_model() -> Any:
+    """A small MViTv2 of torchvision's own class for these clips, with random weights."""
+    from framelane.models.torch_compat import ensure_torchvision
+
+    ensure_torchvision()
+    from torchvision.models.video.mvit import MSBlockConfig, MViT
+
+    def block(heads: int, channels: tuple[int, int], q: int, kv: int) -> Any:
+        return MSBlockConfig(
+            heads, *channels, [1, q + 1, q + 1] if q > 1 else [1, 1, 1], [3, 3, 3], [1, q, q], [1, kv, kv]
+        )
+
+    return MViT(
+        spatial_size=(SIDE, SIDE),
+        temporal_size=FRAMES,
+        block_setting=[
+            block(1, (48, 48), 1, 2),
+            block(2, (48, 96), 2, 1),
+            block(2, (96, 96), 1, 1),
+            block(2, (96, 96), 1, 1),
+            block(2, (96, 96), 1, 1),
+        ],
+        residual_pool=True,
+        residual_with_cls_embed=False,
+        rel_pos_embed=True,
+        proj_after_attn=True,
+        dropout=0.0,
+        num_classes=len(CLASSES),
+        patch_embed_stride=(1, 6, 6),
+    )
