@@ -35,8 +35,8 @@ def choose_device(settings: Settings, degrade: Callable[[str], None]) -> str:
     return "cpu"
 
 
-def check_output(output: Path, clip: Path, *, overwrite: bool) -> None:
-    """Refuse an output that cannot or must not be written.
+def check_output(output: Path, clip: Path, *, gif: bool, overwrite: bool) -> None:
+    """Refuse an output that cannot or must not be written, or whose GIF or report would replace another's file.
 
     Raises:
         UsageError: an unknown container, a folder, the input itself, somebody else's file, or not writable.
@@ -45,12 +45,14 @@ def check_output(output: Path, clip: Path, *, overwrite: bool) -> None:
         raise UsageError(f"The output {output} is a folder; name a file in it, for example {output / 'out.mp4'}.")
     if output.suffix.lower() not in EXTENSIONS:
         raise UsageError(f"The output {output} must end in {', '.join(EXTENSIONS)}.")
-    if output.exists() and output.samefile(clip):
-        raise UsageError(f"The output {output} is the input itself; choose another name.")
-    if output.exists() and not overwrite and not report.made_by_us(output):
-        raise UsageError(
-            f"{output} exists and was not made by framelane; choose another name, or add --set output.overwrite=true."
-        )
+    beside = [report.report_path(output), *([report.gif_path(output)] if gif else [])]
+    for path in (output, *beside):
+        if path.exists() and path.samefile(clip):
+            what = "is the input itself" if path == output else f"would replace the input {clip} by its preview"
+            raise UsageError(f"The output {output} {what}; choose another name.")
+        if path.exists() and not overwrite and path not in report.made_by_us(output):
+            made = "was not made by framelane" if path == output else f"is not of an earlier {output.name}"
+            raise UsageError(f"{path} exists and {made}; choose another name, or add --set output.overwrite=true.")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output.parent):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +85,8 @@ def run(
         return
     if output is None:
         raise UsageError("Name the file to make with -o, for example -o out.mp4.")
+    if events not in (None, "-") and any(_same(Path(events), path) for path in (clip, output, config) if path):
+        raise UsageError(f"The events file {events} is also the clip, the output or the settings; choose another name.")
     with _event_sink(events) as sink:
         result = runner.process_video(
             clip,
@@ -100,6 +104,10 @@ def run(
     _tell(f"Report  {result.report_path}")
     frames = result.report["frames"] - result.report["resumed_at_frame"]
     _tell(f"Time    {result.processing_time:.1f} s for {frames} frames ({result.avg_fps:.1f} fps)")
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve() or (one.exists() and other.exists() and one.samefile(other))
 
 
 def _overrides(assignments: list[str] | None) -> dict[str, Any]:
@@ -224,6 +232,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every error ends as a sentence on stderr and its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
+    # Notebooks and containers stop a process with SIGTERM: it then ends as Ctrl-C ends it, resumable.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
     try:
         returned = app(args=given, prog_name="framelane", standalone_mode=False)
         code = returned if isinstance(returned, int) else 0  # typer returns the code of an Exit, Ctrl-C's too

@@ -118,9 +118,10 @@ class Job:
         """
         keep_memory_flat()
         require_file(self.source)
-        check_output(self.output, self.source, overwrite=self.settings.output.overwrite)
+        wanted = self.settings
+        check_output(self.output, self.source, gif=wanted.gif.enabled, overwrite=wanted.output.overwrite)
         self.clip: Clip = probe(self.source)
-        check_disk(self.output, self.source, self.settings.engine.min_free_mb)
+        check_disk(self.output, self.source, wanted.engine.min_free_mb)
         device = choose_device(self.settings, self.notes.degrade)
         threads = self.settings.hardware.threads or usable_cores()
         self.context = Context(self.settings, device, threads, self.notes.warn, self.notes.degrade)
@@ -138,8 +139,8 @@ class Job:
         encoder = choose_encoder(wanted.codec, self.context.device == "cuda", wanted.require_gpu)
         if encoder.reason:
             self.notes.degrade(encoder.reason)
+        out = self.processor.open(self.clip, self.context)  # first: settings that do not fit leave no folder behind
         done = self._finished_segments(encoder.name)
-        out = self.processor.open(self.clip, self.context)
         self.spec: EncodeSpec
         self.spec, lost = encode_spec(
             self.clip,
@@ -233,7 +234,7 @@ class Job:
         for sentence in join(infos, self.clip, sealed).notes:
             self.notes.degrade(sentence)
         frames = sum(info.frames for _, info in infos)
-        verify(sealed, self.clip, frames, infos[0][1].first_pts or 0, infos[-1][1].last_pts or 0)
+        verify(sealed, self.clip, infos[0][1], infos[-1][1], frames)
         gif = self._gif(sealed)
         data = self._describe(frames, gif)
         self._give_names(sealed, data, gif is not None)
@@ -290,9 +291,9 @@ class Job:
             report.write_report(described, data)
             with sealed.open("rb") as file:
                 os.fsync(file.fileno())
+            described.replace(report.report_path(self.output))  # first: it says that the other two are ours
             if with_gif:
                 (self.work.path / "sealed.gif").replace(report.gif_path(self.output))
-            described.replace(report.report_path(self.output))
             sealed.replace(self.output)
             sync_folder(self.output.parent)
         except OSError as error:

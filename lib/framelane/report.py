@@ -24,13 +24,18 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
     Raises:
         OSError: the disk is full or not writable.
     """
-    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    # A file name that is no UTF-8 arrives as lone surrogates; escaped with a backslash they are sound JSON.
+    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def made_by_us(output: Path) -> bool:
-    """Whether the report beside ``output`` says that framelane made a file of that name."""
+def made_by_us(output: Path) -> list[Path]:
+    """The files of which the report beside ``output`` says that framelane made them: itself, the video, the GIF."""
+    path = report_path(output)
     try:
-        data = json.loads(report_path(output).read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(data, dict) and Path(str(data.get("output", ""))).name == output.name
+        return []
+    if not isinstance(data, dict) or Path(str(data.get("output", ""))).name != output.name:
+        return []
+    return [path, output, *([gif_path(output)] if data.get("gif") else [])]

@@ -54,7 +54,14 @@ def process_video(
     """
     listener = progress or (lambda _: None)
     loaded = load_settings(mode, profile, config, {**settings_module.flatten(settings), **(overrides or {})})
-    job = Job(Path(clip), processor, Path(output), loaded.settings, listener, cancel or threading.Event())
+    begun = False
+
+    def emit(event: Event) -> None:
+        nonlocal begun
+        begun = True
+        listener(event)
+
+    job = Job(Path(clip), processor, Path(output), loaded.settings, emit, cancel or threading.Event())
     try:
         return job.run()
     except KeyboardInterrupt as interrupt:
@@ -62,7 +69,7 @@ def process_video(
         listener(Event(event="cancelled", message=str(error)))
         raise error from interrupt
     except FramelaneError as error:
-        if not isinstance(error, UsageError):
+        if begun or not isinstance(error, UsageError):
             kind = "cancelled" if isinstance(error, Cancelled) else "failed"
             listener(Event(event=kind, message=str(error)))
         raise

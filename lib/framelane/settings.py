@@ -25,7 +25,7 @@ Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 class Section(BaseModel):
     """A group of settings; unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, strict=True)
 
 
 class FamilyColours(Section):
@@ -201,11 +201,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"The settings file {path} does not exist.") from error
+    except IsADirectoryError as error:
+        raise UsageError(f"The settings file {path} is a folder; name a YAML file in it.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         first = str(error).splitlines()[0]
         raise UsageError(f"The settings file {path} cannot be read as YAML: {first}.") from error
     if data is None:
         return {}
+    if isinstance(data, dict):
+        data = {key: {} if value is None and key in Settings.model_fields else value for key, value in data.items()}
     if not isinstance(data, dict):
         raise UsageError(
             f"The settings file {path} must hold sections such as 'attention:', not a {type(data).__name__}."
@@ -242,7 +246,9 @@ def load(
     where = str(config) if config else "the command line"
     chosen_mode = _choice("mode", given.get("mode", user.get("mode", "balanced")), names("modes"), where)
     wanted = given.get("profile", user.get("profile", "auto"))
-    chosen_profile = detected_profile if wanted == "auto" else _choice("profile", wanted, names("profiles"), where)
+    chosen_profile = (
+        detected_profile if wanted == "auto" else _choice("profile", wanted, ["auto", *names("profiles")], where)
+    )
     layers = [
         (f"profile {chosen_profile}", flatten(read_yaml(data_path("configs", "profiles", f"{chosen_profile}.yaml")))),
         (f"mode {chosen_mode}", flatten(read_yaml(data_path("configs", "modes", f"{chosen_mode}.yaml")))),

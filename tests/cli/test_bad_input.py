@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from support.clips import STREET, WALKER, needs_ffmpeg, synthetic
+from support.clips import STREET, WALKER, ffmpeg, needs_ffmpeg, synthetic
 
 TESTS = Path(__file__).parents[1]
 FAST = ("--set", "gif.enabled=false", "--set", "output.preset=ultrafast", "--set", "engine.min_free_mb=0")
@@ -105,6 +106,46 @@ def test_an_existing_file_of_somebody_else_is_not_replaced(tmp_path):
     assert output.read_bytes() == b"precious"
     assert framelane("run", "copy", STREET, "-o", output, *FAST, "--set", "output.overwrite=true").returncode == 0
     assert framelane("run", "copy", STREET, "-o", output, *FAST).returncode == 0, "our own output may be made again"
+
+
+@needs_ffmpeg
+def test_the_gif_and_the_report_replace_nobody_elses_file(tmp_path):
+    clip = tmp_path / "loop.gif"
+    ffmpeg("-t", "0.5", "-i", STREET, clip)
+    before = clip.read_bytes()
+    refused(2, "run", "copy", clip, "-o", tmp_path / "loop.mp4", says=("loop.gif", "the input"))
+    assert clip.read_bytes() == before
+    for name in ("out.gif", "out.report.json"):
+        (tmp_path / name).write_text("precious")
+        refused(2, "run", "copy", STREET, "-o", tmp_path / "out.mp4", says=(name, "choose another name"))
+        assert (tmp_path / name).read_text() == "precious"
+        (tmp_path / name).unlink()
+    assert framelane("run", "copy", STREET, "-o", tmp_path / "out.mp4", *FAST).returncode == 0
+    refused(2, "run", "copy", STREET, "-o", tmp_path / "out.mkv", *FAST, says=("out.report.json", "out.mkv"))
+    assert framelane("run", "copy", STREET, "-o", tmp_path / "out.mp4", *FAST).returncode == 0
+
+
+def test_events_do_not_replace_the_clip(tmp_path):
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(STREET.read_bytes())
+    refused(2, "run", "copy", clip, "-o", tmp_path / "out.mp4", "--events", clip, says="events file")
+    assert clip.read_bytes() == STREET.read_bytes()
+
+
+def test_settings_that_do_not_fit_the_model_leave_nothing_behind(tmp_path):
+    output = tmp_path / "out.mp4"
+    refused(2, "run", "attention", STREET, "-o", output, "--set", "attention.start_layer=40", says="0 to 11")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_name_that_is_no_utf8(tmp_path):
+    clip = tmp_path / os.fsdecode(b"bad\xff.mp4")
+    clip.write_bytes(STREET.read_bytes())
+    done = framelane("run", "copy", clip, "-o", tmp_path / os.fsdecode(b"out\xff.mp4"), *FAST)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / os.fsdecode(b"out\xff.report.json")).read_text(encoding="utf-8"))
+    assert report["clip"] == str(clip)
 
 
 def test_output_suffix_and_folder(tmp_path):

@@ -191,13 +191,14 @@ def test_reprocessing_is_at_most_one_segment_plus_look_ahead(tmp_path):
     assert result.report["metrics"]["frames"] == list(range(120))
 
 
-def test_cancel_by_ctrl_c_exits_130_and_resumes(tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_cancel_by_a_signal_exits_130_and_resumes(tmp_path, how):
     output, events = tmp_path / "out.mp4", tmp_path / "events.jsonl"
     job = start("slow_averager", WALKER, output, events)
     while not any(e["event"] == "segment" for e in read_events(events)):
         time.sleep(0.02)
         assert job.poll() is None
-    os.kill(job.pid, signal.SIGINT)
+    os.kill(job.pid, how)
     assert job.wait(timeout=30) == 130
     message = job.stderr.read()
     assert "Traceback" not in message

@@ -87,6 +87,41 @@ def test_variable_frame_rate_keeps_every_timestamp(tmp_path, processor):
     assert np.abs(np.subtract(before, after)).max() <= 0.0002
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_the_last_frame_of_a_variable_rate_keeps_its_time(tmp_path, suffix):
+    """The longest gap first: decode times that step by it would leave nothing for the packet coded last."""
+    clip = tmp_path / "vfr.mp4"
+    picked = "select='not(between(mod(n,5),1,2))'"
+    ffmpeg("-t", "1", "-i", STREET, "-an", "-vf", picked, "-vsync", "vfr", "-c:v", "libx264", "-bf", "3", clip)
+    run(clip, tmp_path / f"out.{suffix}")
+    before, after = (probe(p)["format"] for p in (clip, tmp_path / f"out.{suffix}"))
+    assert float(after["duration"]) == pytest.approx(float(before["duration"]), abs=0.002)
+
+
+def test_what_is_lost_is_said(tmp_path):
+    woven = synthetic(
+        tmp_path / "woven.mp4", "-vf", "tinterlace=4", "-flags", "+ildct+ilme", "-c:v", "libx264", audio=False
+    )
+    assert any("interlaced" in text for text in run(woven, tmp_path / "a.mp4").report["degradations"])
+    clear = synthetic(tmp_path / "clear.mov", "-c:v", "prores_ks", "-pix_fmt", "yuva444p10le", audio=False, seconds=1)
+    said = " ".join(run(clear, tmp_path / "b.mp4", "repaint").report["degradations"])
+    assert "8-bit" in said
+    assert "yuva444p" in said
+    late = tmp_path / "late.ts"
+    ffmpeg("-i", WALKER, "-c", "copy", "-output_ts_offset", "9000", late)
+    assert any("begins at 900" in text for text in run(late, tmp_path / "c.mp4").report["degradations"])
+
+
+def test_deep_pcm_is_read_rightly_by_old_players(tmp_path):
+    clip = synthetic(tmp_path / "in.mkv", "-c:v", "libx264", "-c:a", "pcm_s24le", seconds=1)
+    assert any("transcoded to AAC" in t for t in run(clip, tmp_path / "out.mp4").report["degradations"])
+    assert not run(clip, tmp_path / "deep.mov").report["degradations"]
+    import av
+
+    with av.open(str(tmp_path / "deep.mov")) as container:
+        assert container.streams.audio[0].codec_context.name == "pcm_s24le"
+
+
 def test_start_time_is_kept(tmp_path):
     clip = tmp_path / "late.mp4"
     ffmpeg("-i", WALKER, "-output_ts_offset", "5", "-c", "copy", clip)

@@ -64,7 +64,7 @@ def find_stretch(clip: Clip, start: float, seconds: float) -> tuple[Stretch, lis
     times, end, timed = _times(clip, start, seconds)
     if not times or end <= start:
         if start > 0:
-            notes.append(f"The GIF begins at 0 s, because {clip.path.name} ends before the {start:g} s asked for.")
+            notes.append(f"The GIF begins at 0 s, because the video ends before the {start:g} s asked for.")
         start = 0.0
         times, end, timed = _times(clip, start, seconds)
     if not times:

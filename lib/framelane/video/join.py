@@ -129,14 +129,14 @@ def _video_packets(segments: Segments, track: Any, clip: Clip, result: Joined) -
     the reorder depth are valid decode times for the whole.
     """
     delay = max(info.delay for _, info in segments)
-    step = 0
+    # A longer step would leave less than nothing for the packet coded last, see below.
+    step = max(1, min(info.shortest for _, info in segments))
     waiting: list[int] = []  # decode times carried over from the segments before
     for path, info in segments:
         packets, times = _read_segment(path, info, clip.time_base)
         shown = sorted(times)
         until = dict(zip(shown, [*shown[1:], shown[-1] + info.last_duration], strict=True))
         if result.frames == 0:
-            step = until[shown[0]] - shown[0]
             waiting = [shown[0] - step * k for k in range(delay, 0, -1)]
         decode = waiting + shown
         if info is segments[-1][1]:
@@ -191,8 +191,8 @@ class _AudioTrack:
         self.track = self._encoder = target.add_stream("aac", rate=rate, layout=layout)
         self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate, frame_size=1024)
         notes.append(
-            f"The {self.source.codec_context.name} audio (stream {self.index}) cannot stand in {target.format.name}; "
-            "it was transcoded to AAC."
+            f"The {self.source.codec_context.name} audio (stream {self.index}) cannot stand in {target.format.name} "
+            "so that every player reads it; it was transcoded to AAC."
         )
 
     def packets(self, packet: Any) -> Iterator[Any]:
@@ -217,10 +217,14 @@ _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 8: 
 def _copyable(stream: Any, container_format: str) -> bool:
     """Whether a container takes a stream's packets, found by writing one into a container in memory.
 
-    Asking FFmpeg by codec name is not enough: PCM of an unnamed channel layout is refused only at the header.
+    Asking FFmpeg by codec name is not enough: PCM of an unnamed channel layout is refused only at the header. And MP4
+    takes PCM of any depth, but FFmpeg up to 5.1 reads all of it back as 16 bits, which is noise.
     """
     import av
 
+    name = stream.codec_context.name
+    if container_format == "mp4" and name.startswith("pcm_") and name != "pcm_s16le":
+        return False
     try:
         with open_container(Path(stream.container.name.removeprefix("file:"))) as source:
             own = source.streams[stream.index]
@@ -252,8 +256,15 @@ def _audio_packets(source: Any, tracks: dict[int, _AudioTrack]) -> Iterator[_Out
             yield _Out(due, out)
 
 
-def verify(output: Path, clip: Clip, frames: int, first_pts: int, last_pts: int) -> None:
+def verify(output: Path, clip: Clip, first: SegmentInfo, last: SegmentInfo, frames: int) -> None:
     """Read the joined file's packets back and compare them with what was written.
+
+    Args:
+        output: the joined file.
+        clip: the input, for its time base.
+        first: what the first segment holds.
+        last: what the last segment holds.
+        frames: of all segments.
 
     Raises:
         FramelaneError: frames are missing, or the first or last timestamp differs.
@@ -261,11 +272,14 @@ def verify(output: Path, clip: Clip, frames: int, first_pts: int, last_pts: int)
     with open_container(output) as container:
         stream = container.streams.video[0]
         base = Fraction(stream.time_base)
-        times = [packet.pts for packet in container.demux(stream) if packet.size and packet.pts is not None]
+        packets = [p for p in container.demux(stream) if p.size and p.pts is not None]
+        times = [p.pts for p in packets]
     tick = max(base, clip.time_base)
-    count, first, last = len(times), min(times, default=0) * base, max(times, default=0) * base
-    expected = (first_pts * clip.time_base, last_pts * clip.time_base)
-    if count != frames or abs(first - expected[0]) > tick or abs(last - expected[1]) > tick:
+    found = (min(times, default=0) * base, max(times, default=0) * base)
+    expected = ((first.first_pts or 0) * clip.time_base, (last.last_pts or 0) * clip.time_base)
+    moved = max(abs(a - b) for a, b in zip(found, expected, strict=True))
+    count = len(times)
+    if count != frames or moved > tick:
         raise FramelaneError(
             f"The joined file {output.name} does not match its segments ({count} of {frames} frames); the segments "
             "are kept, run the same command again."

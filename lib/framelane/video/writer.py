@@ -19,6 +19,7 @@ from framelane.video.clip import Clip
 from framelane.video.colour import ColourTags, from_rgb, to_rgb
 from framelane.video.frames import FrameBatch
 
+_LATE_S = 60.0
 EXTENSIONS = (".mp4", ".mov", ".mkv")
 # What both encoders take as it is; every other format goes through 8-bit RGB to yuv420p.
 _KEPT = {f"yuv{j}{chroma}p" for j in ("", "j") for chroma in (420, 422, 444)} | {
@@ -81,9 +82,18 @@ def encode_spec(
     pad = (clip.width % 2, clip.height % 2)
     kept = not touches and clip.pixel_format in _KEPT and not any(pad)
     notes = []
+    if clip.interlaced:
+        notes.append("The clip is interlaced; the output is progressive, with both fields woven into each frame.")
+    begins = float(clip.start_pts * clip.time_base)
+    if begins > _LATE_S:
+        notes.append(
+            f"The clip's clock begins at {begins:.0f} s, which is kept; some players count the time before "
+            "it as part of the length."
+        )
     if touches and clip.bit_depth > 8:
         notes.append(f"The clip has {clip.bit_depth} bits per sample; frames that are drawn on become 8-bit.")
-    elif not kept and clip.pixel_format not in ("yuv420p", "yuvj420p"):
+    only_depth = touches and clip.pixel_format in ("yuv420p10le", "yuv420p12le")
+    if not kept and not only_depth and clip.pixel_format not in ("yuv420p", "yuvj420p"):
         notes.append(f"The clip's pixels are {clip.pixel_format}; the output's are yuv420p.")
     if any(pad):
         notes.append(
@@ -115,6 +125,7 @@ class SegmentInfo:
         first_pts: timestamp of the first frame in ticks.
         last_pts: timestamp of the last frame in ticks.
         last_duration: how long the last frame is shown, in ticks.
+        shortest: how long the frame with the shortest time is shown, in ticks.
         delay: reorder depth: the most frames that any frame is coded after its turn to be shown.
     """
 
@@ -122,6 +133,7 @@ class SegmentInfo:
     first_pts: int | None = None
     last_pts: int | None = None
     last_duration: int = 0
+    shortest: int = 0
     delay: int = 0
 
 
@@ -183,6 +195,7 @@ class SegmentWriter:
             self._mux(frame)
             self.info.first_pts = pts if self.info.first_pts is None else self.info.first_pts
             self.info.last_pts, self.info.last_duration = pts, batch.durations[index]
+            self.info.shortest = min(self.info.shortest or batch.durations[index], batch.durations[index])
             self.info.frames += 1
 
     def _frame(self, batch: FrameBatch, index: int) -> Any:

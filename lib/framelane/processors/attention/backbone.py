@@ -133,11 +133,7 @@ class Backbone:
         """
         import torch
 
-        layers = len(self._model.encoder.layer)
-        if not 0 <= start_layer < layers:
-            raise UsageError(
-                f"attention.start_layer: {start_layer} is not one of the backbone's layers, 0 to {layers - 1}."
-            )
+        self.check_layer(start_layer)
         grid = (pixels.shape[-2] // PATCH, pixels.shape[-1] // PATCH)
         last = self._model.encoder.layer[-1].norm1
         with (
@@ -161,6 +157,18 @@ class Backbone:
             activation=activations[0].detach().float() if gradients else None,
             activation_gradient=None if slope is None else slope.float(),
         )
+
+    def check_layer(self, start_layer: int) -> None:
+        """Refuse a first layer that the model does not have.
+
+        Raises:
+            UsageError: it has no such layer.
+        """
+        layers = len(self._model.encoder.layer)
+        if not 0 <= start_layer < layers:
+            raise UsageError(
+                f"attention.start_layer: {start_layer} is not one of the backbone's layers, 0 to {layers - 1}."
+            )
 
     def _precision(self) -> AbstractContextManager[Any]:
         import torch

@@ -84,6 +84,7 @@ class Attention(Processor):
         self.backbone = load_backbone(
             options.backbone, context.device, options.spatial_resolution, context.settings.hardware.mixed_precision
         )
+        self.backbone.check_layer(options.start_layer)
         method_options = {"norm": options.gmar_norm} if options.method == "gmar" else {}
         self.method = get_method(options.method, **method_options)
 
