@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from framelane import bench
-from framelane.bench import about, attention, child, engine, stages, transcode
+from framelane.bench import about, attention, child, engine, motion, stages, transcode
 from framelane.bench.clips import loop_clip, make_clip
 from framelane.errors import FramelaneError, UsageError
 from framelane.processors.attention.methods import method_names
@@ -38,6 +38,11 @@ def tiny_engine():
 @pytest.fixture(scope="module")
 def tiny_attention():
     return attention.measure(frames=1, seeds=(3,), size=(90, 160), repeats=1, most=3)
+
+
+@pytest.fixture(scope="module")
+def tiny_motion():
+    return motion.measure(clips=3, repeats=1)
 
 
 def packets(path, kind):

@@ -1,8 +1,8 @@
-"""Clips whose answer is known in space and time: one white disk decides the class by how it moves, squares distract.
+"""Clips whose answer is known in space and time: one green disk decides the class by how it moves, squares distract.
 
-Coloured squares move all the time, in directions of their own; the disk stands still but for a few frames, in which it
-moves left, right, up or down. Looking at what moves finds the squares; only a map of what the model used finds the disk,
-and the moment in which it moved.
+Red, blue and violet squares of like contrast move all the time, in directions of their own; the disk stands still but
+for a few frames, in which it moves left, right, up or down. Looking at what moves finds the squares; only a map of what
+the model used finds the disk, and the moment in which it moved.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ MOVING = 4  # of the 7 steps from frame to frame
 SPEED = 4  # pixels a frame
 RADIUS = 5
 SQUARES = 3
+_GREEN = (0, 210, 0)  # R, G, B
+_OTHERS = ((210, 0, 0), (0, 0, 210), (210, 0, 210))
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,9 @@ def _clip(rng: np.random.Generator) -> tuple[np.ndarray, np.int64, np.ndarray, n
     import cv2
 
     label = rng.integers(len(CLASSES))
-    coarse = rng.integers(40, 160, (6, 6, 3), dtype=np.uint8)
+    coarse = rng.integers(40, 160, (6, 6), dtype=np.uint8)
     ground = cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-    frames = np.repeat(ground[None], FRAMES, 0)
+    frames = np.repeat(np.repeat(ground[None, :, :, None], 3, 3), FRAMES, 0)
     for _ in range(SQUARES):
         _draw(frames, _square_path(rng), rng, disk=False)
     path, moves = _disk_path(rng, _DIRECTIONS[label])
@@ -80,7 +82,7 @@ def _disk_path(rng: np.random.Generator, direction: tuple[int, int]) -> tuple[np
 
 
 def _square_path(rng: np.random.Generator) -> np.ndarray:
-    speed = rng.integers(1, SPEED + 1)
+    speed = rng.integers(SPEED - 1, SPEED + 1)
     step = np.array(_DIRECTIONS[rng.integers(4)]) * speed
     moved = step * np.arange(FRAMES)[:, None]
     low, high = RADIUS - moved.min(0), SIDE - 1 - RADIUS - moved.max(0)
@@ -90,7 +92,7 @@ def _square_path(rng: np.random.Generator) -> np.ndarray:
 def _draw(frames: np.ndarray, path: np.ndarray, rng: np.random.Generator, *, disk: bool) -> None:
     import cv2
 
-    colour = [255, 255, 255] if disk else [int(c) for c in rng.integers(0, 200, 3)]
+    colour = _GREEN if disk else _OTHERS[rng.integers(len(_OTHERS))]
     for frame, (x, y) in zip(frames, path.tolist(), strict=True):
         if disk:
             cv2.circle(frame, (x, y), RADIUS, colour, -1)
