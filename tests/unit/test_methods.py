@@ -234,6 +234,34 @@ def test_the_activations_slope_is_that_of_a_small_step():
     assert (ys[0] - ys[1]) / 2e-4 == pytest.approx(float((slope.double() ** 2).sum()), rel=2e-2)
 
 
+def test_grad_cam_is_that_of_pytorch_grad_cam():
+    """Against the package itself, where it is installed: it asks for a second OpenCV, so nothing here installs it."""
+    package = pytest.importorskip("pytorch_grad_cam", reason="pip install grad-cam to compare with it")
+    backbone, pixels = tiny_backbone()
+    model, (rows, columns) = backbone._model, GRID
+    found = get_method("gradcam").maps(backbone.capture(pixels[:1], gradients=True))[0]
+
+    class Cls(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model.requires_grad_(True)
+
+        def forward(self, frames):
+            return self.model(frames).last_hidden_state[:, 0]
+
+    def patches(tokens):
+        return tokens[:, 1:].reshape(len(tokens), rows, columns, -1).permute(0, 3, 1, 2)
+
+    layers = [model.encoder.layer[-1].norm1]
+    with package.GradCAM(model=Cls(), target_layers=layers, reshape_transform=patches) as cam:
+        out = cam.activations_and_grads(pixels[:1])
+        (out * out.detach()).sum().backward()
+        seen = cam.activations_and_grads
+        activation, slope = seen.activations[0].numpy(), seen.gradients[0].numpy()
+        expected = np.maximum(cam.get_cam_image(pixels, layers[0], [None], activation, slope, False)[0], 0)
+    np.testing.assert_allclose(found.numpy(), expected / expected.sum(), atol=1e-6)
+
+
 def test_every_map_is_a_distribution(case):
     for name in method_names():
         maps = get_method(name).maps(case[0])
