@@ -291,9 +291,13 @@ class Job:
             report.write_report(described, data)
             with sealed.open("rb") as file:
                 os.fsync(file.fileno())
+            preview = report.gif_path(self.output)
+            stale = not with_gif and preview in report.made_by_us(self.output)
             described.replace(report.report_path(self.output))  # first: it says that the other two are ours
             if with_gif:
-                (self.work.path / "sealed.gif").replace(report.gif_path(self.output))
+                (self.work.path / "sealed.gif").replace(preview)
+            elif stale:  # our own preview of what is replaced
+                preview.unlink(missing_ok=True)
             sealed.replace(self.output)
             sync_folder(self.output.parent)
         except OSError as error:

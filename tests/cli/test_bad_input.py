@@ -125,6 +125,14 @@ def test_the_gif_and_the_report_replace_nobody_elses_file(tmp_path):
     assert framelane("run", "copy", STREET, "-o", tmp_path / "out.mp4", *FAST).returncode == 0
 
 
+def test_a_gif_of_ours_goes_with_the_video_it_shows(tmp_path):
+    output, preview = tmp_path / "out.mp4", tmp_path / "out.gif"
+    for gif in ("true", "false", "true"):
+        done = framelane("run", "copy", STREET, "-o", output, *FAST, "--set", f"gif.enabled={gif}")
+        assert done.returncode == 0, done.stderr
+        assert preview.exists() == (gif == "true")
+
+
 def test_events_do_not_replace_the_clip(tmp_path):
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(STREET.read_bytes())
