@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from framelane.bench.moving import build_model, make_scene
+from framelane.processors.attention.backbone import normalised
 from framelane.processors.attention.mvit import MEAN, STD
 
 OUT = Path(__file__).parents[2] / "assets" / "models" / "moving-mvit.safetensors"
@@ -23,9 +24,8 @@ HELD_OUT = 10_000_000  # seeds from here on are never trained on
 
 def normal(clips) -> torch.Tensor:
     """uint8 (N, T, 3, S, S) as the model takes it, float (N, 3, T, S, S)."""
-    pixels = torch.from_numpy(clips).transpose(1, 2).float() / 255
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1, 1) for v in (MEAN, STD))
-    return (pixels - mean) / std
+    frames = normalised(torch.from_numpy(clips).flatten(0, 1), MEAN, STD)
+    return frames.unflatten(0, clips.shape[:2]).transpose(1, 2)
 
 
 def accuracy(model, count: int = 400) -> float:

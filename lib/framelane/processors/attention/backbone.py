@@ -55,6 +55,22 @@ class Capture:
     activation_gradient: Tensor | None = None
 
 
+def normalised(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """(N, 3, H, W) of 0 to 255 to float32, less ``mean`` and divided by ``std``, which are in 0 to 1."""
+    import torch
+
+    scaled = pixels.float().clamp(0, 255) / 255
+    low, by = (torch.tensor(values, device=scaled.device).view(1, 3, 1, 1) for values in (mean, std))
+    return (scaled - low) / by
+
+
+def precision(half: bool) -> AbstractContextManager[Any]:
+    """FP16 under autocast on a GPU, or nothing."""
+    import torch
+
+    return torch.autocast("cuda", dtype=torch.float16) if half else nullcontext()
+
+
 @contextmanager
 def keeping(module: Any) -> Iterator[list[Tensor]]:
     """What a module gives while the block lasts, one tensor a call."""
@@ -107,7 +123,6 @@ class Backbone:
         Returns:
             float32 (N, 3, 14 gh, 14 gw) on the model's device: resized with antialiasing, normalised.
         """
-        import torch
         from torch.nn import functional
 
         rows, columns = self.grid_for(rgb.shape[-2], rgb.shape[-1])
@@ -115,9 +130,7 @@ class Backbone:
         source = rgb if rgb.device.type == "cpu" else rgb.float()
         size = (rows * PATCH, columns * PATCH)
         small = functional.interpolate(source, size=size, mode="bicubic", antialias=True)
-        pixels = small.to(self.device, torch.float32).clamp(0, 255) / 255
-        mean = torch.tensor(MEAN, device=pixels.device).view(1, 3, 1, 1)
-        return (pixels - mean) / torch.tensor(STD, device=pixels.device).view(1, 3, 1, 1)
+        return normalised(small.to(self.device), MEAN, STD)
 
     def capture(self, pixels: Tensor, gradients: bool, start_layer: int = 0) -> Capture:
         """One pass through the model, and back again if gradients are wanted. Nothing of the graph is kept.
@@ -138,7 +151,7 @@ class Backbone:
         last = self._model.encoder.layer[-1].norm1
         with (
             torch.set_grad_enabled(gradients),
-            self._precision(),
+            precision(self._half),
             self._tracked(gradients, start_layer),
             keeping(last) as activations,
         ):
@@ -169,11 +182,6 @@ class Backbone:
             raise UsageError(
                 f"attention.start_layer: {start_layer} is not one of the backbone's layers, 0 to {layers - 1}."
             )
-
-    def _precision(self) -> AbstractContextManager[Any]:
-        import torch
-
-        return torch.autocast("cuda", dtype=torch.float16) if self._half else nullcontext()
 
     def _tracked(self, gradients: bool, start_layer: int) -> AbstractContextManager[Any]:
         """Begin the graph at the first layer wanted: the parameters are frozen, and no gradient of pixels is wanted."""

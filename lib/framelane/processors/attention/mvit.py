@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from framelane.errors import UsageError
 from framelane.models.torch_compat import ensure_torchvision
-from framelane.processors.attention.backbone import Capture, keeping
+from framelane.processors.attention.backbone import Capture, keeping, normalised, precision
 from framelane.processors.attention.pooling import Grid, Pooling, Pools
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class VideoBackbone:
         encoding, strides = self._model.pos_encoding, self._model.conv_proj.stride
         coarsest = [
             strides[axis]
-            * _product(block.attn.pool_q.pool.stride[axis] for block in self._model.blocks if block.attn.pool_q)
+            * prod(block.attn.pool_q.pool.stride[axis] for block in self._model.blocks if block.attn.pool_q)
             for axis in (0, 1)
         ]
         if self.resolution % coarsest[1]:
@@ -120,15 +121,11 @@ class VideoBackbone:
             float32 (1, 3, T, S, S) on the model's device. The whole frame is squeezed into the square, nothing is
             cropped: attention is wanted everywhere.
         """
-        import torch
         from torch.nn import functional
 
         source = rgb if rgb.device.type == "cpu" else rgb.float()
         small = functional.interpolate(source, size=(self.resolution,) * 2, mode="bilinear", antialias=True)
-        pixels = small.to(self.device, torch.float32).clamp(0, 255) / 255
-        mean = torch.tensor(MEAN, device=pixels.device).view(1, 3, 1, 1)
-        normal = (pixels - mean) / torch.tensor(STD, device=pixels.device).view(1, 3, 1, 1)
-        return normal.transpose(0, 1)[None]
+        return normalised(small.to(self.device), MEAN, STD).transpose(0, 1)[None]
 
     def capture(self, pixels: Tensor, gradients: bool, start_layer: int = 0, target: str = "top-1") -> VideoCapture:
         """One pass through the model, and back again if gradients are wanted. Nothing of the graph is kept.
@@ -147,7 +144,7 @@ class VideoBackbone:
         seen = _Pass()
         with (
             torch.set_grad_enabled(gradients),
-            self._precision(),
+            precision(self._half),
             self._watched(seen, start_layer if gradients else None),
             keeping(self._model.blocks[-1].norm1) as activations,
         ):
@@ -168,13 +165,6 @@ class VideoBackbone:
             logits=scores,
             action=[self.classes[i] for i in scores.argmax(dim=1).tolist()],
         )
-
-    def _precision(self) -> Any:
-        import contextlib
-
-        import torch
-
-        return torch.autocast("cuda", dtype=torch.float16) if self._half else contextlib.nullcontext()
 
     def _chosen(self, logits: Tensor, target: str) -> tuple[Tensor, str]:
         """y, a scalar, and its name."""
@@ -268,10 +258,3 @@ def kinetics_classes() -> list[str]:
     from torchvision.models.video import MViT_V2_S_Weights
 
     return list(MViT_V2_S_Weights.KINETICS400_V1.meta["categories"])
-
-
-def _product(values: Iterator[int]) -> int:
-    result = 1
-    for value in values:
-        result *= int(value)
-    return result
