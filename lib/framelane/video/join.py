@@ -272,8 +272,7 @@ def verify(output: Path, clip: Clip, first: SegmentInfo, last: SegmentInfo, fram
     with open_container(output) as container:
         stream = container.streams.video[0]
         base = Fraction(stream.time_base)
-        packets = [p for p in container.demux(stream) if p.size and p.pts is not None]
-        times = [p.pts for p in packets]
+        times = [packet.pts for packet in container.demux(stream) if packet.size and packet.pts is not None]
     tick = max(base, clip.time_base)
     found = (min(times, default=0) * base, max(times, default=0) * base)
     expected = ((first.first_pts or 0) * clip.time_base, (last.last_pts or 0) * clip.time_base)
