@@ -48,14 +48,31 @@ class AttentionSettings(Section):
         "gmar", description="how attention maps of all layers and heads become one map"
     )
     gmar_norm: Literal["l1", "l2"] = Field("l1", description="norm of the gradient that weighs a head (gmar)")
-    start_layer: int = Field(
-        7, ge=0, le=47, description="first layer that counts; 0 takes all, as published, early layers dilute the map"
+    start_layer: int | None = Field(
+        None,
+        ge=0,
+        le=47,
+        description="first layer that counts; 0 takes all, as published; null is the backbone's own (DINOv2: 7, for its "
+        "early layers dilute the map; video transformers: 0)",
     )
-    backbone: Literal["dinov2_vits14"] = Field(
-        "dinov2_vits14", description="the vision transformer that is looked into"
+    backbone: Literal["dinov2_vits14", "mvit_v2_s", "mvit_v2_b", "videomae"] = Field(
+        "dinov2_vits14", description="the vision transformer that is looked into: of images, or of windows of video"
     )
-    detector: Literal["nanodet"] = Field("nanodet", description="the object detector of channel B")
-    tracker: Literal["bytetrack"] = Field("bytetrack", description="the tracker of channel B")
+    target: str = Field(
+        "top-1",
+        min_length=1,
+        description="whose attention a video transformer shows: top-1, the name of a class, or mean",
+    )
+    pooling: Literal["uniform", "learned"] = Field(
+        "uniform", description="how pooled attention is brought back to full resolution (learned is an ablation)"
+    )
+    detector: Literal["nanodet", "rfdetr", "deformable_detr", "rtdetr", "yolo"] = Field(
+        "nanodet", description="the object detector of channel B; yolo needs the AGPL package ultralytics"
+    )
+    detector_size: Literal["nano", "small", "medium", "large"] = Field(
+        "nano", description="how large a detector, where it comes in sizes"
+    )
+    tracker: Literal["bytetrack", "botsort"] = Field("bytetrack", description="the tracker of channel B")
     sample_fps: float = Field(
         4.0, gt=0, le=240, description="attention maps computed per second; frames between are interpolated"
     )

@@ -14,7 +14,9 @@ BEGIN, END = "<!-- settings -->", "<!-- /settings -->"
 
 
 def _allowed(info) -> str:
-    if choices := getattr(info.annotation, "__args__", None):
+    choices = getattr(info.annotation, "__args__", ())
+    optional = type(None) in choices
+    if choices and not optional:
         if all(isinstance(c, str) for c in choices):
             return ", ".join(f"`{c}`" for c in choices)
         return "list"
@@ -23,8 +25,9 @@ def _allowed(info) -> str:
         for kind, sign in ((Ge, "≥"), (Gt, ">"), (Le, "≤"), (Lt, "<")):
             if isinstance(rule, kind):
                 bounds.append(f"{sign} {getattr(rule, kind.__name__.lower())}")
-    names = {bool: "true, false", str: "`#rrggbb`" if info.metadata else "text"}
-    return " and ".join(bounds) or names.get(info.annotation, "")
+    colour = any(hasattr(rule, "pattern") for rule in info.metadata)
+    names = {bool: "true, false", str: "`#rrggbb`" if colour else "text"}
+    return (" and ".join(bounds) or names.get(info.annotation, "")) + (" or null" if optional else "")
 
 
 def table() -> str:

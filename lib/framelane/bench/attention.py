@@ -120,10 +120,10 @@ def _maps(capture: Capture, frame: tuple[int, int], seed: int) -> Iterator[tuple
 
 
 def start_layer() -> int:
-    """The default of ``attention.start_layer``."""
-    from framelane.settings import AttentionSettings
+    """The first layer that counts unless ``attention.start_layer`` says otherwise."""
+    from framelane.processors.attention.backbone import Backbone
 
-    return int(AttentionSettings.model_fields["start_layer"].default)
+    return Backbone.usual_start
 
 
 def all_layers(method: str) -> str:

@@ -87,9 +87,12 @@ class Backbone:
     """A frozen ViT with CLS token and square patches, in evaluation mode.
 
     Attributes:
+        usual_start: the first layer that counts where ``attention.start_layer`` says nothing.
         device: where it runs, as torch names it.
         resolution: square root of the pixel area that frames are resized to.
     """
+
+    usual_start = 7
 
     def __init__(self, model: Any, device: str, resolution: int, mixed_precision: bool = False) -> None:
         """Take a transformers ViT whose forward gives ``last_hidden_state`` (after the final norm) and ``attentions``.

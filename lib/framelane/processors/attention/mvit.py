@@ -40,11 +40,14 @@ class VideoBackbone:
     """A frozen MViT, in evaluation mode.
 
     Attributes:
+        usual_start: the first layer that counts where ``attention.start_layer`` says nothing.
         device: where it runs, as torch names it.
         frames: frames in one window.
         resolution: side in pixels of the square that frames are resized to.
         classes: names of the classes, in the order of the logits.
     """
+
+    usual_start = 0
 
     def __init__(
         self,

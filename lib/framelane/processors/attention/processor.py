@@ -84,7 +84,9 @@ class Attention(Processor):
         self.backbone = load_backbone(
             options.backbone, context.device, options.spatial_resolution, context.settings.hardware.mixed_precision
         )
-        self.backbone.check_layer(options.start_layer)
+        wanted = options.start_layer
+        self.start_layer = self.backbone.usual_start if wanted is None else wanted
+        self.backbone.check_layer(self.start_layer)
         method_options = {"norm": options.gmar_norm} if options.method == "gmar" else {}
         self.method = get_method(options.method, **method_options)
 
@@ -113,7 +115,7 @@ class Attention(Processor):
                 capture = self.backbone.capture(
                     self.backbone.prepare(batch.rgb[index : index + 1]),
                     self.method.needs_gradients,
-                    options.start_layer,
+                    self.start_layer,
                 )
                 grids[index] = self.method.maps(capture)[0].cpu().numpy()
             if self.detector and (step.cut or (batch.first_index + index) % self.options.detect_every == 0):
@@ -216,7 +218,7 @@ class Attention(Processor):
         """Entropy, shares per class and track, flicker and cuts; with what they were made with."""
         made_with: dict[str, Any] = {}
         if self.backbone:
-            made_with = self.options.model_dump(include={"method", "backbone", "start_layer"})
+            made_with = {**self.options.model_dump(include={"method", "backbone"}), "start_layer": self.start_layer}
         if self.method and self.method.needs_gradients and self.backbone:
             from framelane.processors.attention.backbone import TARGET
 
