@@ -74,10 +74,22 @@ class AttentionSettings(Section):
     )
     tracker: Literal["bytetrack", "botsort"] = Field("bytetrack", description="the tracker of channel B")
     sample_fps: float = Field(
-        4.0, gt=0, le=240, description="attention maps computed per second; frames between are interpolated"
+        4.0, gt=0, le=240, description="maps of an image backbone computed per second; frames between are interpolated"
+    )
+    window_fps: float | None = Field(
+        None,
+        gt=0,
+        le=60,
+        description="frames per second in a video transformer's window; null is what it was trained at",
+    )
+    overlap: float = Field(
+        0.5, ge=0, le=0.9, description="share of a window that the next one covers again, blended in time"
     )
     spatial_resolution: int = Field(
-        224, ge=112, le=896, description="square root of the pixel area given to the backbone; aspect ratio is kept"
+        224,
+        ge=112,
+        le=896,
+        description="square root of the pixel area given to the backbone; an image backbone keeps the aspect ratio",
     )
     detect_every: int = Field(2, ge=1, le=10, description="detect on every N-th frame; boxes between are interpolated")
     detection_threshold: float = Field(0.35, ge=0.05, le=0.95, description="lowest detection score that starts a track")

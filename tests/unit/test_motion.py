@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from framelane.processors.attention.lanes import Pending, fill_maps
+from framelane.processors.attention.lanes import Pending, Seen, fill_maps
 from framelane.processors.attention.memory import Smoother, pack, unpack
 from framelane.processors.attention.metrics import cumulative, entropy, share
 from framelane.processors.attention.motion import normalised, steps, to_field
@@ -76,8 +76,9 @@ def run_lane(frames, sampled, cut_at=None, noise=None, time_constant=0.25):
     waiting = deque()
     for index, step in enumerate(steps(data, 0.3)):
         offset = cut_at if cut_at is not None and index >= cut_at else 0
-        grid = true_map(index - offset, noise=noise) if index in sampled or step.cut else None
-        waiting.append(Pending(data.slice(index, index + 1), step, grid, None))
+        here = index in sampled or step.cut
+        seen = Seen(true_map(index - offset, noise=noise)) if here else None
+        waiting.append(Pending(data.slice(index, index + 1), step, here, None, seen))
     fill_maps(waiting, ended=True)
     smoother = Smoother(time_constant)
     return [(item, *smoother.update(item.field, item.step, item.time)) for item in waiting]

@@ -20,6 +20,7 @@ Corner = Literal["top-left", "top-right", "bottom-left", "bottom-right"]
 _PLATE = (14, 16, 22, 190)
 _INK = (240, 242, 246, 255)
 _FAINT = (176, 182, 194, 255)
+_NOTE = 30  # characters of the note
 _BACKGROUND = 205  # the grey on which the gradient shows the shadow
 
 
@@ -33,6 +34,10 @@ class Legend:
         corner: where it stands.
         weak: word at the gradient's weak end.
         strong: word at its strong end.
+
+    Attributes:
+        note: a third line that may change from frame to frame; empty leaves it out. Its place is of constant width, so
+            that the panel does not jump.
     """
 
     def __init__(
@@ -47,6 +52,7 @@ class Legend:
     ) -> None:
         self.title, self.detail, self.shadow, self.corner = title, detail, shadow, corner
         self.weak, self.strong = weak, strong
+        self.note = ""
 
     def annotate(self, rgb: torch.Tensor, families: Sequence[tuple[str, RGB]] = ()) -> torch.Tensor:
         """Draw on a frame, uint8 (3, H, W), in place, the words and colours of the families that are present."""
@@ -63,13 +69,13 @@ class Legend:
         return x, y, x + wide, y + high
 
     def _patch(self, height: int, families: Sequence[tuple[str, RGB]]) -> Patch:
-        words = self.title, self.detail, self.weak, self.strong
+        words = self.title, self.detail, self.note, self.weak, self.strong
         return legend_patch(words, self.shadow, tuple(families), text_size(height))
 
 
 @lru_cache(maxsize=64)
 def legend_patch(
-    words: tuple[str, str, str, str],
+    words: tuple[str, str, str, str, str],
     shadow: tuple[RGB, float] | None,
     families: tuple[tuple[str, RGB], ...],
     size: int,
@@ -77,7 +83,7 @@ def legend_patch(
     """Render a legend.
 
     Args:
-        words: title, detail, weak, strong (see :class:`Legend`).
+        words: title, detail, note, weak, strong (see :class:`Legend`).
         shadow: colour and strongest opacity.
         families: word and colour.
         size: of the title's text in pixels.
@@ -87,7 +93,8 @@ def legend_patch(
     """
     from PIL import ImageDraw
 
-    title, detail, weak, strong = map(drawable, words)
+    title, detail, note, weak, strong = map(drawable, words)
+    note = note if len(note) <= _NOTE else f"{note[: _NOTE - 3]}..."
     families = tuple((drawable(word), colour) for word, colour in families)
     small = max(9, round(size * 0.82))
     pad, row = max(4, round(size * 0.5)), round(size * 1.35)
@@ -95,16 +102,17 @@ def legend_patch(
     gaps = [swatch + pad // 2 + round(font(small).getlength(word)) + pad for word, _ in families]
     bar = 5 * size
     widths = [font(size).getlength(title), font(small).getlength(detail), sum(gaps)]
+    widths.append(font(small).getlength("n" * _NOTE) if note else 0)
     if shadow:
         widths.append(font(small).getlength(weak) + font(small).getlength(strong) + bar + pad)
-    rows = 1 + bool(detail) + bool(shadow) + bool(families)
+    rows = 1 + bool(detail) + bool(note) + bool(shadow) + bool(families)
     picture = rounded(round(max(widths)) + 2 * pad, rows * row + pad, max(3, size // 3), _PLATE)
     draw = ImageDraw.Draw(picture)
     y = pad // 2 + row // 2
     draw.text((pad, y), title, font=font(size), fill=_INK, anchor="lm")
-    if detail:
+    for line in filter(None, (detail, note)):
         y += row
-        draw.text((pad, y), detail, font=font(small), fill=_FAINT, anchor="lm")
+        draw.text((pad, y), line, font=font(small), fill=_FAINT, anchor="lm")
     if shadow:
         y += row
         _gradient(picture, draw, (pad, y), (bar, swatch), small, (weak, strong), shadow)

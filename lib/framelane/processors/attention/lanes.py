@@ -55,6 +55,19 @@ class Track:
         return cls(data[0], data[1], tuple(data[2]), data[3])
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a backbone says of a sampled frame.
+
+    Attributes:
+        grid: its map, float32 ``(gh, gw)``, of any scale; of a video backbone its sum is the frame's moment.
+        action: the most likely class and its probability; None for image backbones.
+    """
+
+    grid: np.ndarray
+    action: tuple[str, float] | None = None
+
+
 @dataclass
 class Pending:
     """A frame on its way through the lanes.
@@ -62,17 +75,23 @@ class Pending:
     Attributes:
         frame: a frame batch of one.
         step: how it relates to the frame before.
-        grid: the map sampled here, ``(gh, gw)``; None between samples.
+        sampled: a map is, or will be, computed here.
         detections: what was detected here; None between detections.
+        seen: what the backbone says of a sampled frame, once known.
         field: its own map, once known.
+        moment: how much of the attention of its windows falls on it, 1 is its even share; None for image backbones.
+        action: the most likely class and its probability; None for image backbones.
         tracks: its own boxes, once known.
     """
 
     frame: FrameBatch
     step: Step
-    grid: np.ndarray | None
+    sampled: bool
     detections: supervision.Detections | None
+    seen: Seen | None = None
     field: np.ndarray | None = None
+    moment: float | None = None
+    action: tuple[str, float] | None = None
     tracks: list[Track] | None = None
 
     @property
@@ -94,22 +113,34 @@ def fill_maps(waiting: deque[Pending], *, ended: bool) -> None:
         ended: no more frames will come.
     """
     open_ = [item for item in waiting if item.field is None]
-    while open_:
-        stop = next((i for i, item in enumerate(open_) if i and item.grid is not None), None)
+    while open_ and open_[0].seen is not None:
+        stop = next((i for i, item in enumerate(open_) if i and item.sampled), None)
         if stop is None and not ended:
             return
-        group, following = open_[:stop], None if stop is None else open_[stop]
-        grid = group[0].grid
-        assert grid is not None
-        size = group[0].step.size
-        steps = [item.step for item in group[1:]]
-        ahead = None
-        if following is not None and not following.step.cut and following.grid is not None:
-            ahead = to_field(following.grid, size)
-            steps.append(following.step)
-        for item, found in zip(group, between((to_field(grid, size), ahead), steps), strict=True):
-            item.field = found
+        group, following = open_[:stop], None if stop is None or open_[stop].step.cut else open_[stop]
+        if following is not None and following.seen is None:
+            return
+        _fill(group, following)
         open_ = open_[len(group) :]
+
+
+def _fill(group: list[Pending], following: Pending | None) -> None:
+    """Fields of a sampled frame and of those up to the next sampled one, which is None where nothing leads to it."""
+    seen, size = group[0].seen, group[0].step.size
+    assert seen is not None
+    steps = [item.step for item in group[1:]]
+    ahead, there = None, seen
+    if following is not None and following.seen is not None:
+        there = following.seen
+        ahead = to_field(there.grid, size)
+        steps.append(following.step)
+    fields = between((to_field(seen.grid, size), ahead), steps)
+    for place, (item, found) in enumerate(zip(group, fields, strict=True)):
+        item.field = found
+        if seen.action is not None:
+            near = place / len(group)
+            item.moment = (1 - near) * float(seen.grid.sum()) + near * float(there.grid.sum())
+            item.action = seen.action
 
 
 @dataclass

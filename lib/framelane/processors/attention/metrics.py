@@ -123,18 +123,42 @@ class _Curve:
             self._every *= 2
 
 
+class _Actions:
+    """Stretches of one action; the shortest are dropped where there are more than a report can hold."""
+
+    _MOST = 400
+
+    def __init__(self) -> None:
+        self.found: list[dict[str, Any]] = []
+
+    def add(self, time: float, action: str, probability: float) -> None:
+        if not self.found or self.found[-1]["action"] != action:
+            if len(self.found) >= self._MOST:
+                self.found.remove(min(self.found, key=lambda span: span["frames"]))
+            self.found.append({"action": action, "first_s": time, "frames": 0, "probability": 0.0})
+        last = self.found[-1]
+        last["last_s"], last["frames"] = time, last["frames"] + 1
+        last["probability"] += (probability - last["probability"]) / last["frames"]
+
+    def spans(self) -> list[dict[str, Any]]:
+        return [{**span, "probability": round(span["probability"], 4)} for span in self.found]
+
+
 def fold(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The report's metrics, from the rows of all frames.
 
     Returns:
         ``entropy`` (mean), ``share_per_class`` (mean over all frames of the share on boxes of the class; boxes that
         overlap count twice), ``flicker`` (mean a frame, before and after smoothing), ``cuts`` (times), ``tracks`` (per
-        object: class, first and last second, frames, mean share, share over time).
+        object: class, first and last second, frames, mean share, share over time). Of a video backbone also ``actions``
+        (stretches of one action with their mean probability) and ``moments`` (how much of its windows' attention falls
+        on a time; 1 is the even share).
     """
     frames, entropies, before, after = 0, _Mean(), _Mean(), _Mean()
     classes: dict[str, float] = defaultdict(float)
     tracks: dict[int, dict[str, Any]] = {}
     cuts: list[float] = []
+    actions, moments = _Actions(), _Curve()
     for data in rows:
         frames += 1
         if data["entropy"] is not None:
@@ -143,10 +167,15 @@ def fold(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
             after.add(data["flicker"][1])
         if data["cut"] and data["frame"] > 0:
             cuts.append(data["time"])
+        if "action" in data:
+            actions.add(data["time"], data["action"], data["probability"])
+            moments.add(data["time"], data["moment"])
         for track in data["tracks"]:
             _fold_track(tracks, track, data["time"])
             classes[track["class"]] += track["share"] or 0.0
+    windows = {"actions": actions.spans(), "moments": [list(p) for p in moments.points]} if actions.found else {}
     return {
+        **windows,
         "frames": frames,
         "entropy": entropies.value,
         "flicker": {"before_smoothing": before.value, "after_smoothing": after.value},

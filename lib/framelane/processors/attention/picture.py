@@ -43,6 +43,7 @@ class Picture:
         field: np.ndarray | None,
         shares: list[tuple[Track, float | None]],
         trails: dict[int, list[tuple[float, float]]],
+        action: tuple[str, float] | None = None,
     ) -> torch.Tensor:
         """Draw on a copy of a frame.
 
@@ -51,6 +52,7 @@ class Picture:
             field: the attention map, summing to 1; None draws no shadow.
             shares: objects with their share of the map.
             trails: per object its path (x, y) in pixels, oldest first.
+            action: what a video backbone takes it for, and how probable that is.
 
         Returns:
             uint8 ``(3, H, W)``.
@@ -70,6 +72,7 @@ class Picture:
             )
         self.boxes.annotate(out, marks)
         self.trails.annotate(out, marks)
+        self.legend.note = "" if action is None else f"{action[0]} {_percent(action[1])}"
         self._words(out, marks, [track for track, _ in shares])
         return out
 

@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from math import floor
 from typing import Any
 
-import numpy as np
-
-from framelane.models import catalog, store
 from framelane.perception.detectors import Detector, load_detector
 from framelane.perception.trackers import load_tracker
-from framelane.processors.attention.backbone import Backbone, load_backbone
 from framelane.processors.attention.lanes import BoxLane, Pending, fill_maps
+from framelane.processors.attention.loading import note_model, open_maps
+from framelane.processors.attention.maps import Maps
 from framelane.processors.attention.memory import Paths, Smoother
-from framelane.processors.attention.methods import Method, get_method
 from framelane.processors.attention.metrics import cumulative, fold, row, share
 from framelane.processors.attention.motion import Step, steps
 from framelane.processors.attention.picture import Picture
@@ -35,12 +32,12 @@ class Inferred:
 
     Attributes:
         steps: how each frame relates to the one before.
-        grids: maps ``(gh, gw)`` at sampled frames.
+        looked: what the maps' source made of sampled frames, see :meth:`Maps.look`.
         detections: ``supervision.Detections`` at detected frames.
     """
 
     steps: list[Step]
-    grids: dict[int, np.ndarray]
+    looked: dict[int, Any]
     detections: dict[int, Any]
 
 
@@ -54,17 +51,16 @@ class Attention(Processor):
         """Load the backbone and the detector that the channels need."""
         self.options: AttentionSettings = context.settings.attention
         options = self.options
-        self.backbone: Backbone | None = None
+        self.maps: Maps | None = None
         self.detector: Detector | None = None
-        self.method: Method | None = None
         self.frame = clip.display_size[::-1]
-        rate = float(clip.rate)
+        self.rate = float(clip.rate)
         if "a" in options.channels:
-            self._load_backbone(context)
+            self.maps = open_maps(context)
         if "b" in options.channels:
             self._load_detector(context)
         self.boxes = BoxLane(
-            load_tracker(options.tracker, rate=rate / options.detect_every, threshold=options.detection_threshold)
+            load_tracker(options.tracker, rate=self.rate / options.detect_every, threshold=options.detection_threshold)
         )
         self.smoother = Smoother(options.smoothing_s)
         self.paths = Paths(options.trail_s, options.gap_s)
@@ -74,25 +70,9 @@ class Attention(Processor):
         self.samples: deque[int] = deque()
         return OutputSpec(touches=True)
 
-    def _load_backbone(self, context: Context) -> None:
-        import torch
-
-        options = self.options
-        if context.device == "cpu":
-            torch.set_num_threads(context.threads)
-        _note_model(options.backbone, context)
-        self.backbone = load_backbone(
-            options.backbone, context.device, options.spatial_resolution, context.settings.hardware.mixed_precision
-        )
-        wanted = options.start_layer
-        self.start_layer = self.backbone.usual_start if wanted is None else wanted
-        self.backbone.check_layer(self.start_layer)
-        method_options = {"norm": options.gmar_norm} if options.method == "gmar" else {}
-        self.method = get_method(options.method, **method_options)
-
     def _load_detector(self, context: Context) -> None:
         options = self.options
-        _note_model(options.detector, context)
+        note_model(options.detector, context)
         self.detector = load_detector(
             options.detector,
             device=context.device,
@@ -109,28 +89,23 @@ class Attention(Processor):
         """Flow, cuts, maps and detections. Models see one frame at a time, so the cutting into batches is not seen."""
         options = self.options
         found = steps(batch, options.cut_threshold)
-        grids, detections = {}, {}
+        looked, detections = {}, {}
         for index, step in enumerate(found):
-            if self.backbone and self.method and (step.cut or self._is_sample(batch, index)):
-                capture = self.backbone.capture(
-                    self.backbone.prepare(batch.rgb[index : index + 1]),
-                    self.method.needs_gradients,
-                    self.start_layer,
-                )
-                grids[index] = self.method.maps(capture)[0].cpu().numpy()
-            if self.detector and (step.cut or (batch.first_index + index) % self.options.detect_every == 0):
+            if self.maps and (step.cut or self._is_sample(batch, index, self.maps.rate)):
+                looked[index] = self.maps.look(batch.rgb[index : index + 1])
+            if self.detector and (step.cut or (batch.first_index + index) % options.detect_every == 0):
                 detections[index] = self.detector.detect(batch.rgb[index : index + 1])[0]
-        return Inferred(found, grids, detections)
+        return Inferred(found, looked, detections)
 
-    def _is_sample(self, batch: FrameBatch, index: int) -> bool:
-        """A frame is sampled when a tick of ``sample_fps`` falls on it, or lies between it and the frame before."""
-        if (batch.first_index + index) % _LONGEST_WAIT == 0:
+    def _is_sample(self, batch: FrameBatch, index: int, rate: float) -> bool:
+        """A frame is sampled when a tick of ``rate`` falls on it, or lies between it and the frame before."""
+        if self.rate > rate * _LONGEST_WAIT / 2 and (batch.first_index + index) % _LONGEST_WAIT == 0:
             return True
         before_pts = batch.pts[index - 1] if index else batch.before_pts
         if before_pts is None:
             return True
         ticks = [
-            floor(float((pts - batch.layout.start_pts) * batch.layout.time_base) * self.options.sample_fps + 1e-6)
+            floor(float((pts - batch.layout.start_pts) * batch.layout.time_base) * rate + 1e-6)
             for pts in (before_pts, batch.pts[index])
         ]
         return ticks[0] != ticks[1]
@@ -140,21 +115,28 @@ class Attention(Processor):
     def commit(self, batch: FrameBatch, inferred: Inferred) -> list[FrameBatch]:
         """Queue the frames and give back those whose maps and boxes are known."""
         for index, step in enumerate(inferred.steps):
-            item = Pending(
-                batch.slice(index, index + 1), step, inferred.grids.get(index), inferred.detections.get(index)
-            )
+            frame = batch.slice(index, index + 1)
+            # Converted again when drawn: RGB of all frames that wait for their window would take twice the memory.
+            frame = frame.replace(planes=frame.planes)
+            item = Pending(frame, step, index in inferred.looked, inferred.detections.get(index))
             self.waiting.append(item)
-            if item.grid is not None:
+            if self.maps and item.sampled:
                 self.samples.append(item.index)
+                self.maps.add(item.index, inferred.looked[index], cut=step.cut)
             self.boxes.track(item)
         return self._release(ended=False)
 
     def flush(self) -> list[FrameBatch]:
         """Give back what still waits: the last map is carried forward, the last boxes stay."""
+        if self.maps:
+            self.maps.finish()
         return self._release(ended=True)
 
     def _release(self, *, ended: bool) -> list[FrameBatch]:
-        if self.backbone:
+        if self.maps:
+            known = self.maps.take()
+            for item in self.waiting:
+                item.seen = known.get(item.index, item.seen)
             fill_maps(self.waiting, ended=ended)
         self.boxes.fill(self.waiting, ended=ended or not self.detector)
         done = []
@@ -167,7 +149,7 @@ class Attention(Processor):
         return done
 
     def _is_ready(self, item: Pending) -> bool:
-        return item.tracks is not None and (item.field is not None or not self.backbone)
+        return item.tracks is not None and (item.field is not None or not self.maps)
 
     def _finish(self, item: Pending) -> FrameBatch:
         """Smooth, measure and draw one frame."""
@@ -178,35 +160,47 @@ class Attention(Processor):
         tracks = self.paths.update(item.tracks or [], item.time, cut=item.step.cut)
         table = None if field is None else cumulative(field)
         shares = [(track, None if table is None else share(table, track.box, self.frame)) for track in tracks]
-        drawn = self.picture.draw(item.frame.rgb[0], field, shares, self.paths.trails())
+        drawn = self.picture.draw(item.frame.rgb[0], field, shares, self.paths.trails(), item.action)
         data = row(item.index, item.time, field, flicker, shares, cut=item.step.cut)
+        if item.action is not None and item.moment is not None:
+            data |= {"action": item.action[0], "probability": round(item.action[1], 4), "moment": round(item.moment, 4)}
         return item.frame.replace(rgb=drawn[None], rows=[data])
 
     # -- checkpoints -------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
         """The state after the last commit; the tracker is rebuilt from it, just as a resume rebuilds it."""
+        replay_from, maps = self._replay()
         state = {
             "released": self.released,
             "boxes": self.boxes.snapshot(),
             "smoother": self.smoother.snapshot(),
             "paths": self.paths.snapshot(),
+            "maps": maps,
         }
         self._take(json.loads(json.dumps(state)))
-        return Snapshot(state, self._replay_from())
+        return Snapshot(state, replay_from)
 
-    def _replay_from(self) -> int | None:
-        """The first frame needed again: the sample whose map the first waiting frame's own is made of."""
+    def _replay(self) -> tuple[int | None, dict[str, Any]]:
+        """The first frame needed again, and what the maps' source must know of it.
+
+        The first waiting frame's map is made of the sample at or before it.
+        """
         if not self.waiting:
-            return None
+            return None, {}
         first = self.waiting[0].index
         while len(self.samples) > 1 and self.samples[1] <= first:
             self.samples.popleft()
-        return min(first, self.samples[0]) if self.samples else first
+        if not self.maps:
+            return first, {}
+        index, state = self.maps.replay(self.samples[0])
+        return min(first, index), state
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over a snapshot."""
         self.released = state["released"]
+        if self.maps:
+            self.maps.restore(state["maps"])
         self._take(state)
 
     def _take(self, state: dict[str, Any]) -> None:
@@ -216,22 +210,10 @@ class Attention(Processor):
 
     def report(self, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
         """Entropy, shares per class and track, flicker and cuts; with what they were made with."""
-        made_with: dict[str, Any] = {}
-        if self.backbone:
-            made_with = {**self.options.model_dump(include={"method", "backbone"}), "start_layer": self.start_layer}
-        if self.method and self.method.needs_gradients and self.backbone:
-            from framelane.processors.attention.backbone import TARGET
-
-            made_with["target"] = TARGET
+        made_with = {"method": self.options.method, **self.maps.describe()} if self.maps else {}
         return {**made_with, **fold(rows)}
 
     def close(self) -> None:
         """Release the models."""
-        self.backbone = self.detector = None
+        self.maps = self.detector = None
         self.waiting = deque()
-
-
-def _note_model(name: str, context: Context) -> None:
-    store.resolve(name, notify=context.warn)
-    entry = catalog.get(name)
-    context.models.append({"name": entry.name, "sha256": entry.sha256, "licence": entry.licence})
