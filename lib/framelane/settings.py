@@ -103,6 +103,9 @@ class AttentionSettings(Section):
     colour: Colour = Field("#1a5cff", description="colour of the attention shadow")
     alpha: float = Field(0.6, ge=0, le=1, description="opacity of the shadow where attention is strongest")
     object_alpha: float = Field(0.18, ge=0, le=0.5, description="opacity of the tint inside an object's box")
+    object_shadow: float = Field(
+        0.42, ge=0, le=0.5, description="opacity of an object's own attention (DETR family), instead of that tint"
+    )
     family_colours: FamilyColours = FamilyColours()
     trail_s: float = Field(2.0, ge=0, le=30, description="length in seconds of the path drawn behind an object")
     gap_s: float = Field(0.6, ge=0, le=5, description="how long an object that is not seen stays drawn, fading")

@@ -28,7 +28,7 @@ def model():
 
 
 def windows(model, overlap=0.5, method="rollout"):
-    return WindowMaps(model, get_method(method), rate=10, overlap=overlap, start_layer=0, target="top-1")
+    return WindowMaps("moving-mvit", model, get_method(method), rate=10, overlap=overlap, start_layer=0, target="top-1")
 
 
 @pytest.fixture(scope="module")

@@ -119,7 +119,7 @@ def balanced_alpha(
     size: tuple[int, int],
     alpha: float | torch.Tensor,
     marks: Sequence[Mark] = (),
-    tint: float = 0.0,
+    tint: float | torch.Tensor = 0.0,
 ) -> torch.Tensor:
     """The shadow's opacity at every pixel, capped inside the boxes by the balance rule.
 
@@ -128,22 +128,33 @@ def balanced_alpha(
         size: height and width of the frame.
         alpha: opacity from 0 to 1 where the weight is 1; a tensor (H, W) gives it per pixel.
         marks: the tracked objects.
-        tint: opacity from 0 to 0.5 that :class:`~framelane.overlay.Boxes` will lay over each box.
+        tint: opacity from 0 to 0.5 that :class:`~framelane.overlay.Boxes` will lay over each box; or, as int16 (H, W) from
+            0 to 128, what :class:`~framelane.overlay.ObjectShadow` will lay over each pixel.
 
     Returns:
         int16 (H, W), 0 to 256.
     """
     plane = _fixed_plane(upsampled(weight, size), alpha)
-    # The tint is laid in steps of 1/256, and never more than asked for.
-    cap = fixed(1 - KEPT / (1 - fixed(tint) / 256))
     for mark in marks:
         x1, y1, x2, y2 = pixel_box(mark, size[1], size[0])
-        region = plane[y1:y2, x1:x2]
-        if region.device.type == "cpu":
-            np.minimum(region.numpy(), cap, out=region.numpy())
-        else:
-            region.clamp_(max=cap)
+        _cap(plane[y1:y2, x1:x2], tint if isinstance(tint, float | int) else tint[y1:y2, x1:x2])
     return plane
+
+
+def _cap(region: torch.Tensor, tint: float | torch.Tensor) -> None:
+    """Hold a shadow's opacity, in place, to what leaves :data:`KEPT` of the contrast once the tint is laid."""
+    if isinstance(tint, float | int):
+        # The tint is laid in steps of 1/256, and never more than asked for.
+        left = fixed(1 - KEPT / (1 - fixed(tint) / 256))
+        if region.device.type == "cpu":
+            np.minimum(region.numpy(), left, out=region.numpy())
+        else:
+            region.clamp_(max=left)
+    elif region.device.type == "cpu":
+        rest = (256 - KEPT * 65536 / (256 - tint.numpy().astype(np.float32))).astype(np.int16)
+        np.minimum(region.numpy(), rest, out=region.numpy())
+    else:
+        region.copy_(region.minimum((256 - KEPT * 65536 / (256 - tint.float())).to(region.dtype)))
 
 
 def _fixed_plane(share: torch.Tensor, alpha: float | torch.Tensor) -> torch.Tensor:
@@ -166,7 +177,7 @@ def shadow(
     alpha: float | torch.Tensor,
     *,
     marks: Sequence[Mark] = (),
-    tint: float = 0.0,
+    tint: float | torch.Tensor = 0.0,
 ) -> torch.Tensor:
     """Lay a translucent colour over a frame, in place, the stronger the larger the weight.
 
@@ -176,7 +187,7 @@ def shadow(
         colour: of the shadow.
         alpha: opacity from 0 to 1 where the weight is 1; a tensor (H, W) gives it per pixel.
         marks: tracked objects, in whose boxes the shadow is capped (:func:`balanced_alpha`).
-        tint: opacity of the tint that those boxes will get.
+        tint: what those boxes will get, see :func:`balanced_alpha`.
     """
     size = int(rgb.shape[1]), int(rgb.shape[2])
     return blend(rgb, colour, balanced_alpha(weight, size, alpha, marks, tint))

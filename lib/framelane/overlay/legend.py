@@ -29,7 +29,7 @@ class Legend:
 
     Args:
         title: first line.
-        detail: second, fainter line, such as ``"gmar · dinov2_vits14"``; empty leaves it out.
+        detail: second, fainter line, such as ``"gmar · dinov2_vits14"``, and more after line breaks; may be empty.
         shadow: colour and strongest opacity of the shadow; None leaves the gradient out.
         corner: where it stands.
         weak: word at the gradient's weak end.
@@ -93,7 +93,8 @@ def legend_patch(
     """
     from PIL import ImageDraw
 
-    title, detail, note, weak, strong = map(drawable, words)
+    details = [drawable(line) for line in words[1].split("\n")]
+    title, note, weak, strong = map(drawable, (words[0], *words[2:]))
     note = note if len(note) <= _NOTE else f"{note[: _NOTE - 3]}..."
     families = tuple((drawable(word), colour) for word, colour in families)
     small = max(9, round(size * 0.82))
@@ -101,16 +102,17 @@ def legend_patch(
     swatch = round(small * 0.75)
     gaps = [swatch + pad // 2 + round(font(small).getlength(word)) + pad for word, _ in families]
     bar = 5 * size
-    widths = [font(size).getlength(title), font(small).getlength(detail), sum(gaps)]
+    lines = [line for line in (*details, note) if line]
+    widths = [font(size).getlength(title), sum(gaps), *(font(small).getlength(line) for line in lines)]
     widths.append(font(small).getlength("n" * _NOTE) if note else 0)
     if shadow:
         widths.append(font(small).getlength(weak) + font(small).getlength(strong) + bar + pad)
-    rows = 1 + bool(detail) + bool(note) + bool(shadow) + bool(families)
+    rows = 1 + len(lines) + bool(shadow) + bool(families)
     picture = rounded(round(max(widths)) + 2 * pad, rows * row + pad, max(3, size // 3), _PLATE)
     draw = ImageDraw.Draw(picture)
     y = pad // 2 + row // 2
     draw.text((pad, y), title, font=font(size), fill=_INK, anchor="lm")
-    for line in filter(None, (detail, note)):
+    for line in lines:
         y += row
         draw.text((pad, y), line, font=font(small), fill=_FAINT, anchor="lm")
     if shadow:

@@ -85,6 +85,7 @@ class Detector(ABC):
     """
 
     name: ClassVar[str] = ""
+    has_attention: ClassVar[bool] = False
     provider: str
     downgrade: str | None = None
     _registry: ClassVar[dict[str, type[Detector]]] = {}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from framelane.perception.detectors import Family, family_of
+from framelane.processors.attention.arrays import follow, normalised_grid, pack, unpack
 from framelane.processors.attention.motion import Step, between, to_field
 from framelane.video.frames import FrameBatch
 
@@ -32,6 +33,7 @@ class Track:
         box: x1, y1, x2, y2 in pixels of the displayed frame.
         score: confidence of the detection it rests on, 0 to 1.
         seen: 1 where it is seen or interpolated; falls to 0 while it is only remembered.
+        attention: its own attention over the frame, float32 ``(gh, gw)`` summing to 1; None where the detector has none.
     """
 
     index: int
@@ -39,6 +41,7 @@ class Track:
     box: tuple[float, float, float, float]
     score: float
     seen: float = 1.0
+    attention: np.ndarray | None = field(default=None, compare=False)
 
     @property
     def family(self) -> Family:
@@ -47,12 +50,13 @@ class Track:
 
     def to_json(self) -> list[Any]:
         """As plain data."""
-        return [self.index, self.name, list(self.box), self.score]
+        own = [] if self.attention is None else [pack(self.attention, "float16")]
+        return [self.index, self.name, list(self.box), self.score, *own]
 
     @classmethod
     def from_json(cls, data: list[Any]) -> Track:
         """The inverse of :meth:`to_json`."""
-        return cls(data[0], data[1], tuple(data[2]), data[3])
+        return cls(data[0], data[1], tuple(data[2]), data[3], attention=unpack(data[4]) if len(data) > 4 else None)
 
 
 @dataclass(frozen=True)
@@ -149,11 +153,13 @@ class BoxLane:
 
     Attributes:
         tracker: gives lasting ids.
+        frame: (height, width) in pixels.
         tracked: tracks at detected frames, by frame index: the last one that may still be interpolated from, and later.
         until: index of the last frame given to the tracker.
     """
 
     tracker: Tracker
+    frame: tuple[int, int]
     tracked: dict[int, list[Track]] = field(default_factory=dict)
     until: int = -1
 
@@ -166,9 +172,11 @@ class BoxLane:
         answer = self.tracker.update(item.detections, item.time)
         self.until = item.index
         names = answer.data.get("class_name", ())
+        own = answer.data.get("attention", [None] * len(answer))
+        rows = zip(answer.tracker_id, names, answer.xyxy, answer.confidence, own, strict=True)
         self.tracked[item.index] = [
-            Track(int(i), str(name), tuple(float(v) for v in box), float(score))  # type: ignore[arg-type]
-            for i, name, box, score in zip(answer.tracker_id, names, answer.xyxy, answer.confidence, strict=True)
+            Track(int(i), str(name), tuple(float(v) for v in box), float(score), attention=attention)  # type: ignore[arg-type]
+            for i, name, box, score, attention in rows
         ]
 
     def fill(self, waiting: deque[Pending], *, ended: bool) -> None:
@@ -191,7 +199,7 @@ class BoxLane:
             return self.tracked[before]
         near = (index - before) / (after - before)
         ahead = {track.index: track for track in self.tracked[after]}
-        here = [_blend(track, ahead.pop(track.index, None), near) for track in self.tracked[before]]
+        here = [_blend(track, ahead.pop(track.index, None), near, self.frame) for track in self.tracked[before]]
         # A track needs two detections to be believed, so a new one was there already: it fades in.
         return here + [replace(track, seen=near) for track in ahead.values()]
 
@@ -215,8 +223,12 @@ class BoxLane:
         self.until = state["until"]
 
 
-def _blend(track: Track, ahead: Track | None, near: float) -> Track:
+def _blend(track: Track, ahead: Track | None, near: float, frame: tuple[int, int]) -> Track:
     if ahead is None:
         return track
     x1, y1, x2, y2 = ((1 - near) * a + near * b for a, b in zip(track.box, ahead.box, strict=True))
-    return replace(track, box=(x1, y1, x2, y2))
+    box = (x1, y1, x2, y2)
+    if track.attention is None or ahead.attention is None:
+        return replace(track, box=box)
+    both = follow(track.attention, track.box, box, frame), follow(ahead.attention, ahead.box, box, frame)
+    return replace(track, box=box, attention=normalised_grid((1 - near) * both[0] + near * both[1]))

@@ -35,4 +35,4 @@ def open_maps(context: Context) -> Maps:
     start_layer = backbone.usual_start if options.start_layer is None else options.start_layer
     backbone.check_layer(start_layer)
     method = get_method(options.method, **({"norm": options.gmar_norm} if options.method == "gmar" else {}))
-    return FrameMaps(backbone, method, rate=options.sample_fps, start_layer=start_layer)
+    return FrameMaps(options.backbone, backbone, method, rate=options.sample_fps, start_layer=start_layer)

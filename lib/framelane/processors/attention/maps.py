@@ -18,9 +18,11 @@ class Maps(ABC):
     """Takes sampled frames in order and gives back what the backbone sees in them.
 
     Attributes:
+        name: of the backbone, as the legend and the report have it.
         rate: frames to be sampled per second.
     """
 
+    name: str
     rate: float
 
     @abstractmethod
@@ -70,7 +72,8 @@ class Maps(ABC):
 class FrameMaps(Maps):
     """An image backbone, one frame at a time."""
 
-    def __init__(self, backbone: Backbone, method: Method, *, rate: float, start_layer: int) -> None:
+    def __init__(self, name: str, backbone: Backbone, method: Method, *, rate: float, start_layer: int) -> None:
+        self.name = name
         self.backbone, self.method, self.rate, self.start_layer = backbone, method, rate, start_layer
         self._done: dict[int, Seen] = {}
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from framelane.processors.attention.arrays import follow, normalised_grid, pack, unpack
 from framelane.processors.attention.lanes import Track
 from framelane.processors.attention.motion import Step, normalised, warp
 
@@ -70,12 +70,54 @@ def clamped(history: np.ndarray, field_: np.ndarray) -> np.ndarray:
 
 
 @dataclass
+class ObjectMaps:
+    """Each object's own attention, smoothed exponentially while it follows the object's box; nothing survives a cut.
+
+    Attributes:
+        time_constant: seconds after which a change has come through to 63 %; 0 smooths nothing.
+        frame: (height, width) in pixels.
+        last: per object (time, track) when it was last seen, with its smoothed map.
+    """
+
+    time_constant: float
+    frame: tuple[int, int]
+    last: dict[int, tuple[float, Track]] = field(default_factory=dict)
+
+    def update(self, tracks: list[Track], time: float, *, cut: bool) -> list[Track]:
+        """The tracks of the next frame with smoothed maps; those without a map stay as they are."""
+        if cut:
+            self.last = {}
+        smoothed = [self._smooth(track, time) for track in tracks]
+        self.last = {track.index: (time, track) for track in smoothed if track.attention is not None}
+        return smoothed
+
+    def _smooth(self, track: Track, time: float) -> Track:
+        if track.attention is None or track.index not in self.last:
+            return track
+        when, before = self.last[track.index]
+        keep = math.exp(-(time - when) / self.time_constant) if self.time_constant > 0 else 0.0
+        assert before.attention is not None
+        moved = follow(before.attention, before.box, track.box, self.frame)
+        return replace(track, attention=normalised_grid(keep * moved + (1 - keep) * track.attention))
+
+    def snapshot(self) -> list[Any]:
+        """The state as plain data; its size is bounded by the objects of one frame."""
+        return [[when, track.to_json()] for when, track in self.last.values()]
+
+    def restore(self, state: list[Any]) -> None:
+        """Take over a snapshot."""
+        tracks = [(when, Track.from_json(data)) for when, data in state]
+        self.last = {track.index: (when, track) for when, track in tracks}
+
+
+@dataclass
 class Paths:
     """Where objects were, for trails, and who was seen a moment ago, for short gaps.
 
     Attributes:
         trail_s: seconds of path kept.
         gap_s: seconds that an unseen object stays.
+        frame: (height, width) in pixels.
         points: per object (time, x, y) of its ground point.
         last: per object (time, track) when it was last seen.
         speed: per object pixels per second (x, y) of its box's centre when it was last seen.
@@ -83,6 +125,7 @@ class Paths:
 
     trail_s: float
     gap_s: float
+    frame: tuple[int, int]
     points: dict[int, list[tuple[float, float, float]]] = field(default_factory=dict)
     last: dict[int, tuple[float, Track]] = field(default_factory=dict)
     speed: dict[int, tuple[float, float]] = field(default_factory=dict)
@@ -129,7 +172,8 @@ class Paths:
         x1, y1, x2, y2 = track.box
         left = 1 - gone / self.gap_s if self.gap_s > 0 else 0.0
         box = (x1 + sx * gone, y1 + sy * gone, x2 + sx * gone, y2 + sy * gone)
-        return replace(track, box=box, seen=max(0.0, left))
+        attention = None if track.attention is None else follow(track.attention, track.box, box, self.frame)
+        return replace(track, box=box, seen=max(0.0, left), attention=attention)
 
     def _forget(self, time: float) -> None:
         kept = {i for i, (when, _) in self.last.items() if time - when <= self.gap_s}
@@ -156,18 +200,3 @@ class Paths:
 
 def _centre(box: tuple[float, float, float, float]) -> tuple[float, float]:
     return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-
-
-def pack(array: np.ndarray | None) -> dict[str, Any] | None:
-    """A float32 array as JSON-able data, bit for bit."""
-    if array is None:
-        return None
-    data = np.ascontiguousarray(array, dtype="<f4")
-    return {"shape": list(data.shape), "float32": base64.b64encode(data.tobytes()).decode()}
-
-
-def unpack(data: dict[str, Any] | None) -> np.ndarray | None:
-    """The inverse of :func:`pack`."""
-    if data is None:
-        return None
-    return np.frombuffer(base64.b64decode(data["float32"]), "<f4").reshape(data["shape"]).copy()

@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from framelane.overlay import Boxes, Labels, Legend, Mark, Trails, parse_colour, shade, shadow
+from framelane.overlay import (
+    Boxes,
+    Labels,
+    Legend,
+    Mark,
+    ObjectShadow,
+    Trails,
+    Weight,
+    parse_colour,
+    shade,
+    shadow,
+)
 from framelane.processors.attention.lanes import Track
 from framelane.settings import AttentionSettings
 
@@ -23,19 +34,35 @@ class Picture:
     Args:
         options: colours, opacities and what is wanted.
         frame: (height, width) in pixels as displayed.
+        backbone: what the maps come from; empty without channel A.
+        own: the detector gives every object attention of its own.
     """
 
-    def __init__(self, options: AttentionSettings, frame: tuple[int, int]) -> None:
+    def __init__(
+        self, options: AttentionSettings, frame: tuple[int, int], *, backbone: str = "", own: bool = False
+    ) -> None:
         self.options, self.frame = options, frame
         self.colours = options.family_colours.model_dump()
-        self.boxes = Boxes(tint=options.object_alpha)
+        self.own = own
+        self.boxes = Boxes(tint=0.0 if own else options.object_alpha)
         self.trails = Trails()
         with_map = "a" in options.channels
         self.legend = Legend(
             _TITLES[options.channels],
-            f"{options.method} · {options.backbone}" if with_map else f"{options.detector} · {options.tracker}",
+            "\n".join(self._details(backbone, own)),
             (parse_colour(options.colour), options.alpha) if with_map else None,
         )
+
+    def _details(self, backbone: str, own: bool) -> list[str]:
+        """What the colours and numbers are."""
+        options = self.options
+        models = {"a": f"{options.method} · {backbone}", "b": f"{options.detector} · {options.tracker}"}
+        lines = [models["a" if "a" in options.channels else "b"]]
+        if own:
+            lines.append(f"objects: own attention ({options.detector})")
+        if options.channels == "ab":
+            lines.append("%: blue attention in the box")
+        return lines
 
     def draw(
         self,
@@ -61,6 +88,7 @@ class Picture:
 
         out = rgb.clone()
         marks = [self._mark(track, part, trails.get(track.index, [])) for track, part in shares]
+        layer = self._own_attention([track for track, _ in shares], marks) if self.own else None
         if field is not None:
             shadow(
                 out,
@@ -68,13 +96,23 @@ class Picture:
                 parse_colour(self.options.colour),
                 self.options.alpha,
                 marks=marks,
-                tint=self.options.object_alpha,
+                tint=self.options.object_alpha if layer is None else layer.plane(str(out.device)),
             )
+        if layer is not None:
+            layer.annotate(out)
         self.boxes.annotate(out, marks)
         self.trails.annotate(out, marks)
         self.legend.note = "" if action is None else f"{action[0]} {_percent(action[1])}"
         self._words(out, marks, [track for track, _ in shares])
         return out
+
+    def _own_attention(self, tracks: list[Track], marks: list[Mark]) -> ObjectShadow:
+        weights = [
+            Weight(strength(track.attention), mark.colour, mark.strength)
+            for track, mark in zip(tracks, marks, strict=True)
+            if track.attention is not None
+        ]
+        return ObjectShadow(weights, self.frame, self.options.object_shadow)
 
     def _words(self, out: torch.Tensor, marks: list[Mark], tracks: list[Track]) -> None:
         height, width = self.frame

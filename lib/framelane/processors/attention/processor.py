@@ -14,7 +14,7 @@ from framelane.perception.trackers import load_tracker
 from framelane.processors.attention.lanes import BoxLane, Pending, fill_maps
 from framelane.processors.attention.loading import note_model, open_maps
 from framelane.processors.attention.maps import Maps
-from framelane.processors.attention.memory import Paths, Smoother
+from framelane.processors.attention.memory import ObjectMaps, Paths, Smoother
 from framelane.processors.attention.metrics import cumulative, fold, row, share
 from framelane.processors.attention.motion import Step, steps
 from framelane.processors.attention.picture import Picture
@@ -24,6 +24,8 @@ from framelane.video.clip import Clip
 from framelane.video.frames import FrameBatch
 
 _LONGEST_WAIT = 32  # frames from one sample to the next at most: frames wait for it in memory
+_OWN = "own: the detector's cross-attention for each object"
+_SHARE = "share of channel A inside the box; the detector has no attention of its own"
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,18 @@ class Attention(Processor):
         if "b" in options.channels:
             self._load_detector(context)
         self.boxes = BoxLane(
-            load_tracker(options.tracker, rate=self.rate / options.detect_every, threshold=options.detection_threshold)
+            load_tracker(options.tracker, rate=self.rate / options.detect_every, threshold=options.detection_threshold),
+            self.frame,
         )
         self.smoother = Smoother(options.smoothing_s)
-        self.paths = Paths(options.trail_s, options.gap_s)
-        self.picture = Picture(options, self.frame)
+        self.object_maps = ObjectMaps(options.smoothing_s, self.frame)
+        self.paths = Paths(options.trail_s, options.gap_s, self.frame)
+        self.picture = Picture(
+            options,
+            self.frame,
+            backbone=self.maps.name if self.maps else "",
+            own=bool(self.detector and self.detector.has_attention),
+        )
         self.waiting: deque[Pending] = deque()
         self.released = -1
         self.samples: deque[int] = deque()
@@ -157,7 +166,8 @@ class Attention(Processor):
         if item.field is not None:
             field, *both = self.smoother.update(item.field, item.step, item.time)
             flicker = (both[0], both[1])
-        tracks = self.paths.update(item.tracks or [], item.time, cut=item.step.cut)
+        tracks = self.object_maps.update(item.tracks or [], item.time, cut=item.step.cut)
+        tracks = self.paths.update(tracks, item.time, cut=item.step.cut)
         table = None if field is None else cumulative(field)
         shares = [(track, None if table is None else share(table, track.box, self.frame)) for track in tracks]
         drawn = self.picture.draw(item.frame.rgb[0], field, shares, self.paths.trails(), item.action)
@@ -175,6 +185,7 @@ class Attention(Processor):
             "released": self.released,
             "boxes": self.boxes.snapshot(),
             "smoother": self.smoother.snapshot(),
+            "object_maps": self.object_maps.snapshot(),
             "paths": self.paths.snapshot(),
             "maps": maps,
         }
@@ -206,11 +217,16 @@ class Attention(Processor):
     def _take(self, state: dict[str, Any]) -> None:
         self.boxes.restore(state["boxes"])
         self.smoother.restore(state["smoother"])
+        self.object_maps.restore(state["object_maps"])
         self.paths.restore(state["paths"])
 
     def report(self, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
         """Entropy, shares per class and track, flicker and cuts; with what they were made with."""
-        made_with = {"method": self.options.method, **self.maps.describe()} if self.maps else {}
+        made_with: dict[str, Any] = {}
+        if self.maps:
+            made_with = {"method": self.options.method, "backbone": self.maps.name, **self.maps.describe()}
+        if self.detector:
+            made_with["object_attention"] = _OWN if self.detector.has_attention else _SHARE if self.maps else None
         return {**made_with, **fold(rows)}
 
     def close(self) -> None:

@@ -50,6 +50,7 @@ class WindowMaps(Maps):
     The windows run while frames are committed, not in the engine's pure ``infer``, which sees one frame batch only.
 
     Args:
+        name: of the backbone.
         model: the video transformer.
         method: makes maps of what it captured.
         rate: frames to be sampled per second.
@@ -59,8 +60,17 @@ class WindowMaps(Maps):
     """
 
     def __init__(
-        self, model: WindowModel, method: Method, *, rate: float, overlap: float, start_layer: int, target: str
+        self,
+        name: str,
+        model: WindowModel,
+        method: Method,
+        *,
+        rate: float,
+        overlap: float,
+        start_layer: int,
+        target: str,
     ) -> None:
+        self.name = name
         self.model, self.method, self.rate = model, method, rate
         self.start_layer, self.target = start_layer, target
         self.length = model.frames
