@@ -12,12 +12,12 @@ from typing import Any
 from framelane.perception.detectors import Detector, load_detector
 from framelane.perception.trackers import load_tracker
 from framelane.processors.attention.lanes import BoxLane, Pending, fill_maps
-from framelane.processors.attention.loading import note_model, open_maps
 from framelane.processors.attention.maps import Maps
 from framelane.processors.attention.memory import ObjectMaps, Paths, Smoother
 from framelane.processors.attention.metrics import cumulative, fold, row, share
 from framelane.processors.attention.motion import Step, steps
 from framelane.processors.attention.picture import Picture
+from framelane.processors.attention.sources import note_model, open_maps
 from framelane.processors.base import Context, OutputSpec, Processor, Snapshot
 from framelane.settings import AttentionSettings
 from framelane.video.clip import Clip
