@@ -37,9 +37,11 @@ def build(name: str, **changes: Any) -> tuple[Any, Any]:
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             if any(part in key for part in ("class_embed", "bbox_embed", "sampling_offsets", "attention_weights")):
-                parameter.add_(torch.randn(parameter.shape) * 0.5)
+                parameter.add_(torch.randn(parameter.shape) * (0.1 if "bbox_embed" in key else 0.5))
             if "class_embed" in key and key.endswith("bias"):
                 parameter.fill_(-1.0)
+            if key.endswith("reference_point_embed.weight"):
+                parameter.copy_(torch.rand(parameter.shape) * 0.3 + 0.2)
     return model.eval(), processor
 
 
