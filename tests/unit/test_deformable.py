@@ -12,10 +12,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support import detr
 
 from framelane.errors import FramelaneError
 from framelane.perception.deformable import LONG_SIDE, Samples, grid_for, maps_of, sampling, splat
+from support import detr
 
 MODELS = [("rfdetr", {}), ("rtdetr", {}), ("deformable_detr", {})]
 TWO_STAGE = ("deformable_detr", {"with_box_refine": True, "two_stage": True, "two_stage_num_proposals": 12})
@@ -45,9 +45,9 @@ def run(model, reference=None) -> tuple[Samples, dict, object]:
         return args, kwargs
 
     torch.manual_seed(1)
-    with torch.inference_mode(), detr.decoder_layer(model).register_forward_pre_hook(note, with_kwargs=True):
-        with sampling(model) as samples:
-            outputs = model(torch.rand(2, 3, 64, 64), output_attentions=True)
+    own_hook = detr.decoder_layer(model).register_forward_pre_hook(note, with_kwargs=True)
+    with own_hook, torch.inference_mode(), sampling(model) as samples:
+        outputs = model(torch.rand(2, 3, 64, 64), output_attentions=True)
     return samples, given, outputs
 
 

@@ -246,6 +246,7 @@ def _opened(folder: Path, model_class: str, processor_class: str) -> tuple[Any, 
                 dtype=torch.float32,
                 local_files_only=True,
                 use_safetensors=True,
+                ignore_mismatched_sizes=True,  # told below, by name
                 output_loading_info=True,
             )
             processor = getattr(transformers, processor_class).from_pretrained(folder, local_files_only=True)
@@ -263,13 +264,15 @@ def _opened(folder: Path, model_class: str, processor_class: str) -> tuple[Any, 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the progress bar of ``transformers``: it would write into ours."""
+    """Without the progress bar and the loading report of ``transformers``: the one would write into ours."""
     from transformers.utils import logging
 
-    was = logging.is_progress_bar_enabled()
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
-        if was:
+        logging.set_verbosity(level)
+        if shown:
             logging.enable_progress_bar()

@@ -83,12 +83,12 @@ class Yolo(Detector):
         ids = self._coco[rows[:, 5].astype(np.int64)]
         kept = (rows[:, 4] >= self.lowest_score) & np.isin(ids, sorted(self.class_ids))
         kept &= (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        boxes, scores, ids = boxes[kept], rows[kept, 4], ids[kept]
-        order = np.argsort(-scores, kind="stable")
-        again = np.sort(np.unique(boxes[order], axis=0, return_index=True)[1])
-        best = order[again][: self.most]
+        order = np.flatnonzero(kept)[np.argsort(-rows[kept, 4], kind="stable")]
+        # Two labels of one thing share its box to the bit.
+        first = np.sort(np.unique(rows[order, :4], axis=0, return_index=True)[1])
+        best = order[first][: self.most]
         names = np.array([COCO_NAMES[index] for index in ids[best]], dtype=np.str_)
-        return sv.Detections(xyxy=boxes[best], confidence=scores[best], class_id=ids[best], data={"class_name": names})
+        return sv.Detections(xyxy=boxes[best], confidence=rows[best, 4], class_id=ids[best], data={"class_name": names})
 
     def letterbox(self, rgb: Any) -> tuple[Any, Any, Any]:
         """A frame (H, W, 3) as the network was trained to see it (``ultralytics/data/augment.py``, ``LetterBox``).
