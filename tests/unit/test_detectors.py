@@ -152,8 +152,8 @@ def test_an_unknown_class_names_the_nearest(given, near):
 
 
 def test_an_unknown_detector_names_the_known():
-    with pytest.raises(UsageError, match="allowed are nanodet"):
-        load_detector("yolo", device="cpu", threads=1, threshold=0.35, classes=[])
+    with pytest.raises(UsageError, match="allowed are deformable_detr, nanodet, rfdetr, rtdetr, yolo"):
+        load_detector("yolov99", device="cpu", threads=1, threshold=0.35, classes=[])
 
 
 def test_families_cover_the_classes():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -25,6 +25,8 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 FAMILIES: tuple[Family, ...] = ("person", "vehicle", "animal", "ball", "other")
+SIZES = ("nano", "small", "medium", "large")
+"""The sizes that a detector may come in."""
 LOW_SCORE = 0.1
 """Boxes are reported down to this score: ByteTrack's second association keeps a track alive with them."""
 
@@ -43,6 +45,14 @@ COCO_NAMES: tuple[str, ...] = (
 # fmt: on
 """The 80 classes of COCO."""
 
+# What the configs of some models call them; a difference in spaces or capitals is none.
+_OTHER_NAMES = {
+    "aeroplane": "airplane",
+    "hairdryer": "hair drier",
+    "motorbike": "motorcycle",
+    "sofa": "couch",
+    "tvmonitor": "tv",
+}
 _FAMILY: dict[str, Family] = {
     "person": "person",
     **dict.fromkeys(COCO_NAMES[1:9], "vehicle"),
@@ -75,6 +85,23 @@ def class_ids(names: Sequence[str]) -> frozenset[int]:
     return frozenset(COCO_NAMES.index(name) for name in names or COCO_NAMES)
 
 
+def coco_ids(labels: Mapping[int, str]) -> IntArray:
+    """COCO ids of a model's own labels, by name: models count to 80, or to 91 with gaps.
+
+    Args:
+        labels: as ``id2label`` in a model's config.
+
+    Returns:
+        int64, from label 0 to the highest: 0 to 79, or -1 for a label that is none of COCO's 80 (``"N/A"``, background).
+    """
+    known = {name.replace(" ", ""): index for index, name in enumerate(COCO_NAMES)}
+    known.update({other: COCO_NAMES.index(name) for other, name in _OTHER_NAMES.items()})
+    ids = np.full(max(labels, default=-1) + 1, -1, dtype=np.int64)
+    for label, name in labels.items():
+        ids[label] = known.get(name.lower().replace(" ", "").replace("_", ""), -1)
+    return ids
+
+
 class Detector(ABC):
     """Finds objects in frames. A subclass with a ``name`` can be loaded by it.
 
@@ -82,12 +109,18 @@ class Detector(ABC):
         name: the word in ``attention.detector``.
         provider: what really runs the model, as in ``"CPUExecutionProvider"``.
         downgrade: why that is not the device asked for, as a sentence; None when it is.
+        notice: what the user must be told once when this detector runs, such as its licence; None when there is nothing.
+        own_weights: name, sha256 and licence of weights that are not in the catalogue, for the report; else None.
+        has_attention: whether each object comes with its own attention, ``data["attention"]``: float32 (n, gh, gw),
+            over the whole frame, at least 0, each with sum 1.
     """
 
     name: ClassVar[str] = ""
     has_attention: ClassVar[bool] = False
     provider: str
     downgrade: str | None = None
+    notice: str | None = None
+    own_weights: dict[str, str] | None = None
     _registry: ClassVar[dict[str, type[Detector]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -95,12 +128,20 @@ class Detector(ABC):
         if cls.name:
             Detector._registry[cls.name] = cls
 
-    def __init__(self, *, device: str, threads: int, threshold: float, classes: Sequence[str]) -> None:
+    def __init__(
+        self, *, device: str, threads: int, threshold: float, classes: Sequence[str], size: str = "nano"
+    ) -> None:
         """Take the options that every detector has (see :func:`load_detector`)."""
         self.device = device
+        self.size = size
         self.threads = threads
         self.lowest_score = min(LOW_SCORE, threshold)
         self.class_ids = class_ids(classes)
+
+    @classmethod
+    def catalogue_name(cls, size: str) -> str | None:  # noqa: ARG003  (others come in sizes)
+        """The name of the weights in the model catalogue; None where the user brings them."""
+        return cls.name
 
     @abstractmethod
     def detect(self, rgb: torch.Tensor) -> list[supervision.Detections]:
@@ -118,10 +159,23 @@ class Detector(ABC):
 
 def detector_names() -> list[str]:
     """The names that :func:`load_detector` knows."""
+    from framelane.perception import detr, yolo  # noqa: F401  (they register themselves)
+
     return sorted(Detector._registry)
 
 
-def load_detector(name: str, *, device: str, threads: int, threshold: float, classes: Sequence[str]) -> Detector:
+def catalogue_name(name: str, size: str = "nano") -> str | None:
+    """The name in the model catalogue of a detector's weights; None where the user brings them.
+
+    Raises:
+        UsageError: an unknown detector or size.
+    """
+    return _known(name, size).catalogue_name(size)
+
+
+def load_detector(
+    name: str, *, device: str, threads: int, threshold: float, classes: Sequence[str], size: str = "nano"
+) -> Detector:
     """Open a detector.
 
     Args:
@@ -130,15 +184,22 @@ def load_detector(name: str, *, device: str, threads: int, threshold: float, cla
         threads: threads of the model on the CPU; 0 is the number of cores.
         threshold: the score that starts a track. Weaker boxes, down to :data:`LOW_SCORE`, are reported all the same.
         classes: COCO class names to keep; empty keeps all.
+        size: one of :data:`SIZES`; a detector that comes in one size ignores it.
 
     Raises:
-        UsageError: an unknown detector or class.
+        UsageError: an unknown detector, class or size.
         FramelaneError: the model is missing, damaged, or cannot be opened.
     """
-    if name not in Detector._registry:
-        known = ", ".join(detector_names())
-        raise UsageError(f"attention.detector: {name!r} is unknown; allowed are {known}.")
-    return Detector._registry[name](device=device, threads=threads, threshold=threshold, classes=classes)
+    known = _known(name, size)
+    return known(device=device, threads=threads, threshold=threshold, classes=classes, size=size)
+
+
+def _known(name: str, size: str) -> type[Detector]:
+    if name not in (names := detector_names()):
+        raise UsageError(f"attention.detector: {name!r} is unknown; allowed are {', '.join(names)}.")
+    if size not in SIZES:
+        raise UsageError(f"attention.detector_size: {size!r} is unknown; allowed are {', '.join(SIZES)}.")
+    return Detector._registry[name]
 
 
 class NanoDet(Detector):
@@ -159,9 +220,11 @@ class NanoDet(Detector):
     mean = (103.53, 116.28, 123.675)  # of BGR, 0 to 255
     std = (57.375, 57.12, 58.395)
 
-    def __init__(self, *, device: str, threads: int, threshold: float, classes: Sequence[str]) -> None:
+    def __init__(
+        self, *, device: str, threads: int, threshold: float, classes: Sequence[str], size: str = "nano"
+    ) -> None:
         """Open the embedded model (see :func:`load_detector`)."""
-        super().__init__(device=device, threads=threads, threshold=threshold, classes=classes)
+        super().__init__(device=device, threads=threads, threshold=threshold, classes=classes, size=size)
         from framelane.models.onnx import open_session
         from framelane.models.store import resolve
 

@@ -80,11 +80,13 @@ class Tracker(ABC):
 
         Returns:
             The detections of confirmed tracks, by rising id, with ``tracker_id`` int64 from 1 in order of first
-            appearance, and ``class_id`` and ``data["class_name"]`` as voted by the track.
+            appearance, and ``class_id`` and ``data["class_name"]`` as voted by the track; other fields of ``data`` as
+            given, such as ``"attention"``.
         """
         # Two frames with one timestamp exist in the wild; the trackers would ignore the second.
         time_s = frame_time_s if self._last_s is None else max(frame_time_s, self._last_s + 1e-3)
         self._last_s = time_s
+        given = detections
         if len(detections):
             detections = _where(detections, detections.confidence >= _WEAKEST * self.threshold)
         families = np.array([family_of(str(name)) for name in _names(detections)], dtype=np.str_)
@@ -96,7 +98,7 @@ class Tracker(ABC):
             tracked.append(_where(answer, answer.tracker_id > 0))
             seen.extend(_loggable(answer, family, self.threshold))
         self._remember(time_s, seen, first_new)
-        return self._vote(_merge(tracked))
+        return self._vote(_merge(tracked, given))
 
     def forget(self) -> None:
         """Drop all tracks, as at a cut; ids go on counting."""
@@ -228,13 +230,15 @@ def _claimed(last: Seen, confirmed: Seen) -> Seen:
     return kept
 
 
-def _merge(parts: Sequence[supervision.Detections]) -> supervision.Detections:
+def _merge(parts: Sequence[supervision.Detections], given: supervision.Detections) -> supervision.Detections:
+    """One of all parts; without any, an empty one that still has the fields of what was given."""
     import supervision as sv
 
     filled = [part for part in parts if len(part)]
     if not filled:
         nothing = sv.Detections.empty()
         nothing.tracker_id = np.zeros(0, dtype=np.int64)
+        nothing.data = {name: values[:0] for name, values in given.data.items()}
         nothing.data["class_name"] = np.zeros(0, dtype=np.str_)
         return nothing
     merged = sv.Detections.merge(filled)
