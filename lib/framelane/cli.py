@@ -192,14 +192,22 @@ def models_check() -> None:
 
 @models_app.command("fetch")
 def models_fetch(
-    names: Annotated[list[str] | None, typer.Argument(help="Which models; all if none is named.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Which models; if none is named, those it works with out of the box.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Fetch again even if it is here.")] = False,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Take a file whose publisher names no digest, and record the digest it has now."),
+    ] = False,
 ) -> None:
     """Fetch models that are not embedded and check their SHA-256."""
     from framelane.models import catalog, store
 
-    for name in names or [entry.name for entry in catalog.entries()]:
-        path = store.fetch(name, force=force, notify=lambda text: typer.echo(text, err=True))
+    if trust and not names:
+        raise UsageError("--trust is said of a model: framelane models fetch NAME --trust.")
+    for name in names or [entry.name for entry in catalog.entries() if entry.default]:
+        path = store.fetch(name, force=force, notify=lambda text: typer.echo(text, err=True), trust=trust)
         typer.echo(f"{name}: {path}")
 
 
@@ -210,10 +218,18 @@ def _models_table(*, fresh: bool) -> list[Any]:
     from framelane.models import store
 
     rows = store.table(fresh=fresh)
-    table = Table("model", "task", "licence", "MB", "source", "state")
+    table = Table()
+    for heading, whole in (("model", True), ("task", False), ("MB", True), ("state", True)):
+        table.add_column(heading, no_wrap=whole)
+    for heading in ("licence", "vendor, source"):
+        table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(row.name, row.task, row.licence, f"{row.megabytes:.1f}", row.source, row.state)
+        size = "" if row.megabytes is None else f"{row.megabytes:.1f}"
+        table.add_row(row.name, row.task, size, row.state, row.licence, f"{row.vendor}\n{row.source}")
     Console().print(table)
+    for row in rows:
+        if row.notice:
+            typer.echo(f"{row.name}: {row.notice}")
     return rows
 
 

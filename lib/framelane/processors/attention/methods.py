@@ -1,7 +1,8 @@
 """From the attention of all layers and heads to one map per frame.
 
 Every method follows the CLS token's row of a product of matrices. It starts from the row vector e_cls and multiplies
-from the last layer to the first: vector times matrix, T squared steps a layer, not T cubed.
+from the last layer to the first: vector times matrix, T squared steps a layer, not T cubed. A model that has no CLS and
+reads the mean of all tokens (VideoMAE) starts from the even row instead: its answer takes as much of every token.
 
 Notation: A_lh is the attention of layer l and head h, (Tq, Tk), rows are queries; y is :attr:`Capture.target`.
 
@@ -70,7 +71,7 @@ class Method(ABC):
 
     @abstractmethod
     def row(self, capture: Capture) -> Tensor:
-        """What the CLS token takes from every token, (N, T), CLS first; of any scale."""
+        """What the CLS token (or the mean of all) takes from every token, (N, T), CLS first; of any scale."""
 
 
 class Rollout(Method):
@@ -83,7 +84,7 @@ class Rollout(Method):
 
     def row(self, capture: Capture) -> Tensor:
         """The CLS row of the product."""
-        row = _cls_row(capture)
+        row = _readout(capture)
         for layer in _backwards(capture):
             row = _half_residual(row, _normalised(layer.attention.mean(dim=1)), layer)
         return row
@@ -97,7 +98,7 @@ class LastLayer(Method):
     def row(self, capture: Capture) -> Tensor:
         """The CLS row of the last layer."""
         last, *earlier = _backwards(capture)
-        row = last.from_keys(last.attention[:, :, 0].mean(dim=1))
+        row = last.from_keys((_readout(capture)[:, None, None] @ last.attention)[:, :, 0].mean(dim=1))
         for layer in earlier:
             row = layer.from_queries(row)
         return row
@@ -121,7 +122,7 @@ class Gmar(Method):
 
     def row(self, capture: Capture) -> Tensor:
         """The CLS row of the product."""
-        row = _cls_row(capture)
+        row = _readout(capture)
         for layer in _backwards(capture):
             weighted = (self.head_weights(layer.gradient)[:, :, None, None] * layer.attention).sum(dim=1)
             row = _half_residual(row, _normalised(weighted), layer)
@@ -149,12 +150,12 @@ class Chefer(Method):
 
     def row(self, capture: Capture) -> Tensor:
         """The CLS row of R - I."""
-        row = _cls_row(capture)
+        row = alone = _readout(capture)
         for layer in _backwards(capture):
             relevance = (layer.attention * layer.gradient).clamp_(min=0).mean(dim=1)
             row = layer.from_queries(row) + layer.from_keys(_times(row, relevance))
-        row[:, 0] -= 1  # I leads from CLS to CLS only, pooled or not
-        return row
+            alone = layer.from_queries(alone)  # what I has in this row; from CLS that leads to CLS only, pooled or not
+        return row - alone
 
 
 class GradCam(Method):
@@ -233,10 +234,12 @@ def _backwards(capture: Capture) -> list[_Layer]:
     return [_Layer(*layer) for layer in layers][::-1]
 
 
-def _cls_row(capture: Capture) -> Tensor:
-    """e_cls for every frame, (N, Tq) of the last layer."""
+def _readout(capture: Capture) -> Tensor:
+    """The row vector that reads the answer, (N, Tq) of the last layer: e_cls, or the even row."""
     last = capture.attentions[-1]
     row = last.new_zeros(last.shape[0], last.shape[-2])
+    if capture.readout == "mean":
+        return row + 1 / row.shape[1]
     row[:, 0] = 1
     return row
 

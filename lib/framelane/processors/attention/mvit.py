@@ -1,22 +1,17 @@
-"""Video transformers that channel A looks into: torchvision's MViT, windows of frames in, pooled attention out.
-
-Attention is read while the model itself runs, so its logits are torchvision's own to the last bit.
-``create_feature_extractor`` must not be used for that: it rebuilds the graph without the in-place additions of the
-shortcut, and its logits are wrong without a word.
-"""
+"""MViT of torchvision: pooled attention, as the model itself computes it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framelane.errors import UsageError
-from framelane.models.torch_compat import ensure_torchvision
-from framelane.processors.attention.backbone import Capture, keeping, normalised, precision
+from framelane.processors.attention.mvit_models import kinetics_classes, load_mvit
 from framelane.processors.attention.pooling import Grid, Pooling, Pools
+from framelane.processors.attention.video import Seen, VideoBackbone
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,29 +20,12 @@ MEAN = (0.45, 0.45, 0.45)
 """Mean of R, G, B in 0 to 1, as torchvision's Kinetics weights were trained."""
 STD = (0.225, 0.225, 0.225)
 POOLINGS = ("uniform", "learned")
-MEAN_OF_CLASSES = "mean"
 
 
-@dataclass
-class _Pass:
-    """What one pass through the model leaves behind, layer by layer."""
+class MvitBackbone(VideoBackbone):
+    """A frozen MViT, in evaluation mode."""
 
-    attentions: list[Tensor] = field(default_factory=list)
-    pools: list[Pools] = field(default_factory=list)
-
-
-class VideoBackbone:
-    """A frozen MViT, in evaluation mode.
-
-    Attributes:
-        usual_start: the first layer that counts where ``attention.start_layer`` says nothing.
-        device: where it runs, as torch names it.
-        frames: frames in one window.
-        resolution: side in pixels of the square that frames are resized to.
-        classes: names of the classes, in the order of the logits.
-    """
-
-    usual_start = 0
+    mean, std = MEAN, STD
 
     def __init__(
         self,
@@ -57,8 +35,8 @@ class VideoBackbone:
         *,
         frames: int = 16,
         resolution: int = 224,
-        mixed_precision: bool = False,
         pooling: str = "uniform",
+        **options: Any,
     ) -> None:
         """Take a ``torchvision.models.video.MViT``; its parameters are frozen.
 
@@ -69,20 +47,38 @@ class VideoBackbone:
             classes: names of its classes.
             frames: frames in one window.
             resolution: side of the square in pixels.
-            mixed_precision: FP16 under autocast; only on a GPU.
             pooling: ``"uniform"``: a pooled cell stands evenly for its own block of cells; ``"learned"``: as the
                 magnitudes of the pooling convolution's weights say (an ablation).
+            **options: of :class:`VideoBackbone`: ``mixed_precision``, ``checkpointing``.
 
         Raises:
             UsageError: an unknown pooling, or a size that the model cannot take.
         """
         if pooling not in POOLINGS:
             raise UsageError(f"attention.pooling: {pooling!r} is unknown; allowed are {', '.join(POOLINGS)}.")
-        self.device, self.classes, self.frames, self.resolution = device, classes, frames, resolution
-        self._model = model.eval().requires_grad_(False).to(device)
-        self._half = mixed_precision and device.startswith("cuda")
+        super().__init__(model, device, classes, frames=frames, resolution=resolution, **options)
         self._learned = pooling == "learned"
         self._fit()
+
+    @classmethod
+    def from_file(
+        cls, name: str, path: Path, device: str, *, window: int | None = None, **options: Any
+    ) -> MvitBackbone:
+        """Build a model of the catalogue from its checked file.
+
+        Args:
+            name: ``"mvit_v2_s"`` or ``"mvit_v2_b"``.
+            path: its weights.
+            device: ``"cpu"`` or ``"cuda"``.
+            window: frames in one window; None is its own number.
+            **options: of the constructor.
+
+        Raises:
+            UsageError: a size that the model cannot take.
+            FramelaneError: the file cannot be read or does not fit the model.
+        """
+        model, frames = load_mvit(name, path)
+        return cls(model, device, kinetics_classes(), frames=window or frames, **options)
 
     @property
     def grid(self) -> Grid:
@@ -114,102 +110,32 @@ class VideoBackbone:
                 )
             encoding.temporal_size, encoding.spatial_size = wanted[0], wanted[1:]
 
-    def prepare(self, rgb: Tensor) -> Tensor:
-        """A window of frames as the model takes it.
+    @property
+    def _layers(self) -> Sequence[Any]:
+        layers: Sequence[Any] = self._model.blocks
+        return layers
 
-        Args:
-            rgb: uint8 (T, 3, H, W), T = :attr:`frames`.
+    def _arranged(self, frames: Tensor) -> Tensor:
+        return frames.transpose(0, 1)[None]
 
-        Returns:
-            float32 (1, 3, T, S, S) on the model's device. The whole frame is squeezed into the square, nothing is
-            cropped: attention is wanted everywhere.
-        """
-        from torch.nn import functional
+    def _stem(self, pixels: Tensor) -> tuple[Any, ...]:
+        # torchvision/models/video/mvit.py, MViT.forward, up to its blocks.
+        tokens = self._model.conv_proj(pixels).flatten(2).transpose(1, 2)
+        return self._model.pos_encoding(tokens), self.grid
 
-        source = rgb if rgb.device.type == "cpu" else rgb.float()
-        small = functional.interpolate(source, size=(self.resolution,) * 2, mode="bilinear", antialias=True)
-        return normalised(small.to(self.device), MEAN, STD).transpose(0, 1)[None]
-
-    def capture(self, pixels: Tensor, gradients: bool, start_layer: int = 0, target: str = "top-1") -> VideoCapture:
-        """One pass through the model, and back again if gradients are wanted. Nothing of the graph is kept.
-
-        Args:
-            pixels: float (N, 3, T, S, S), as :meth:`prepare` gives them.
-            gradients: also compute dy/dA for every attention map, with y summed over the windows.
-            start_layer: the first layer kept, from 0; maps are then on the grid of the tokens that enter it.
-            target: whose logit y is: ``"top-1"``, the name of a class, or ``"mean"`` of all.
-
-        Raises:
-            UsageError: there is no such class.
-        """
-        import torch
-
-        seen = _Pass()
-        with (
-            torch.set_grad_enabled(gradients),
-            precision(self._half),
-            self._watched(seen, start_layer if gradients else None),
-            keeping(self._model.blocks[-1].norm1) as activations,
-        ):
-            logits = self._model(pixels).float()
-            chosen, label = self._chosen(logits, target)
-            wanted = [*seen.attentions[start_layer:], *activations]
-            *found, slope = torch.autograd.grad(chosen, wanted) if gradients else (None,)
-        scores = logits.detach()
-        return VideoCapture(
-            attentions=[layer.detach().float() for layer in seen.attentions[start_layer:]],
-            gradients=[layer.float() for layer in found if layer is not None],
-            grid=seen.pools[start_layer].queries.source,
-            prefix=1,
-            target=f"logit of {label}" if gradients else "",
-            pools=seen.pools[start_layer:],
-            activation=activations[0].detach().float() if gradients else None,
-            activation_gradient=None if slope is None else slope.float(),
-            logits=scores,
-            action=[self.classes[i] for i in scores.argmax(dim=1).tolist()],
-        )
-
-    def _chosen(self, logits: Tensor, target: str) -> tuple[Tensor, str]:
-        """y, a scalar, and its name."""
-        if target == MEAN_OF_CLASSES:
-            return logits.mean(dim=1).sum(), "all classes, averaged"
-        if target == "top-1":
-            return logits.amax(dim=1).sum(), "the most likely class"
-        if target not in self.classes:
-            import difflib
-
-            near = difflib.get_close_matches(target, self.classes, n=3)
-            hint = f" Did you mean {', '.join(near)}?" if near else ""
-            raise UsageError(f"attention.target: {target!r} is no class of this model.{hint}")
-        return logits[:, self.classes.index(target)].sum(), target
+    def _head(self, tokens: Tensor) -> Tensor:
+        # torchvision/models/video/mvit.py, MViT.forward, after its blocks.
+        logits: Tensor = self._model.head(self._model.norm(tokens)[:, 0])
+        return logits
 
     @contextmanager
-    def _watched(self, seen: _Pass, start_layer: int | None) -> Iterator[None]:
-        """Note every layer's attention and grids while the model runs; begin the graph at a layer."""
-        from torch.overrides import TorchFunctionMode
-
-        class Softmaxes(TorchFunctionMode):
-            """Sees each result of ``softmax``: MultiscaleAttention calls it once, on its attention."""
-
-            def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-                result = func(*args, **(kwargs or {}))
-                if getattr(func, "__name__", "") == "softmax":
-                    seen.attentions.append(result)
-                return result
-
-        def begin(_module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-            return (inputs[0].detach().requires_grad_(), *inputs[1:])
-
+    def _noting_pools(self, seen: Seen) -> Iterator[None]:
         def note(module: Any, inputs: tuple[Any, ...], _output: Any) -> None:
             seen.pools.append(self._pools(module, inputs[1]))
 
         with ExitStack() as stack:
-            blocks = self._model.blocks
-            if start_layer is not None:
-                stack.enter_context(blocks[start_layer].register_forward_pre_hook(begin))
-            for block in blocks:
+            for block in self._model.blocks:
                 stack.enter_context(block.attn.register_forward_hook(note))
-            stack.enter_context(Softmaxes())
             yield
 
     def _pools(self, attention: Any, source: Grid) -> Pools:
@@ -229,35 +155,3 @@ class VideoBackbone:
             return Pooling(source, pooled, stride)  # type: ignore[arg-type]
         kernel = conv.weight.detach().float().abs().mean(dim=(0, 1))
         return Pooling(source, pooled, stride, kernel, tuple(conv.padding))  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class VideoCapture(Capture):
-    """A capture of windows, with what the model took them for.
-
-    Attributes:
-        logits: (N, classes).
-        action: the most likely class of each window.
-    """
-
-    logits: Tensor | None = None
-    action: list[str] = field(default_factory=list)
-
-
-def mvit_v2_s(weights: dict[str, Tensor] | None = None) -> Any:
-    """MViTv2-S of torchvision (16 x 224 x 224, 400 classes); random weights where none are given."""
-    ensure_torchvision()
-    from torchvision.models.video import mvit_v2_s as build
-
-    model = build(weights=None)
-    if weights is not None:
-        model.load_state_dict(weights)
-    return model
-
-
-def kinetics_classes() -> list[str]:
-    """The 400 class names of Kinetics-400, in the order of torchvision's weights."""
-    ensure_torchvision()
-    from torchvision.models.video import MViT_V2_S_Weights
-
-    return list(MViT_V2_S_Weights.KINETICS400_V1.meta["categories"])
