@@ -76,6 +76,12 @@ class AttentionSettings(Section):
     sample_fps: float = Field(
         4.0, gt=0, le=240, description="maps of an image backbone computed per second; frames between are interpolated"
     )
+    window: int | None = Field(
+        None,
+        ge=2,
+        le=64,
+        description="frames in a video transformer's window; null is what it was trained with (16 or 32)",
+    )
     window_fps: float | None = Field(
         None,
         gt=0,

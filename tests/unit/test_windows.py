@@ -33,9 +33,9 @@ def windows(model, overlap=0.5, method="rollout"):
 
 @pytest.fixture(scope="module")
 def pixels(model):
-    """Forty frames as the model takes them."""
+    """Forty frames at the model's size."""
     clips = make_scene(5, seed=77).clips.reshape(-1, 3, SIDE, SIDE)
-    return [model.prepare(torch.from_numpy(frame[None])) for frame in clips]
+    return [torch.from_numpy(frame[None]) for frame in clips]
 
 
 def run(maps, pixels, cuts=(0,)):
@@ -58,7 +58,7 @@ def reference(model, shot, overlap):
     total, weights = [0.0] * len(shot), [0.0] * len(shot)
     for start in starts_of(len(shot), hop):
         window = [shot[min(start + i, len(shot) - 1)] for i in range(FRAMES)]
-        capture = model.capture(torch.cat(window, dim=2), False)
+        capture = model.capture(model.prepare(torch.cat(window)), False)
         volume = get_method("rollout").maps(capture)[0].numpy().astype(np.float64)
         settled = 0 if start % hop == 0 else (start // hop) * hop + hop
         for i in range(FRAMES):
@@ -131,7 +131,7 @@ def test_the_windows_find_the_moment_and_the_place(model):
         frames = scene.clips[0]
         # The disk rests for eight more frames before and after.
         long = np.concatenate([np.repeat(frames[:1], 8, 0), frames, np.repeat(frames[-1:], 8, 0)])
-        found = run(windows(model, 0.75, "chefer"), [model.prepare(torch.from_numpy(frame[None])) for frame in long])
+        found = run(windows(model, 0.75, "chefer"), [torch.from_numpy(frame[None]) for frame in long])
         weights = [found[i].grid.sum() for i in range(len(long))]
         moves = np.concatenate([np.zeros(8, bool), scene.moves[0], np.zeros(8, bool)])
         moving.append(np.mean(np.array(weights)[moves]))

@@ -24,6 +24,8 @@ from framelane.settings import AttentionSettings
 if TYPE_CHECKING:
     import torch
 
+    from framelane.perception.detectors import Detector
+
 _STRONGEST = 99.5  # percentile of the map drawn at full opacity: a single hot patch must not dim all others
 _TITLES = {"a": "attention", "b": "tracked objects", "ab": "attention + tracked objects"}
 
@@ -35,31 +37,36 @@ class Picture:
         options: colours, opacities and what is wanted.
         frame: (height, width) in pixels as displayed.
         backbone: what the maps come from; empty without channel A.
-        own: the detector gives every object attention of its own.
+        detector: channel B's; the legend says whether it gives every object attention of its own.
     """
 
     def __init__(
-        self, options: AttentionSettings, frame: tuple[int, int], *, backbone: str = "", own: bool = False
+        self,
+        options: AttentionSettings,
+        frame: tuple[int, int],
+        *,
+        backbone: str = "",
+        detector: Detector | None = None,
     ) -> None:
         self.options, self.frame = options, frame
         self.colours = options.family_colours.model_dump()
-        self.own = own
-        self.boxes = Boxes(tint=0.0 if own else options.object_alpha)
+        self.own = bool(detector and detector.has_attention)
+        self.boxes = Boxes(tint=0.0 if self.own else options.object_alpha)
         self.trails = Trails()
         with_map = "a" in options.channels
         self.legend = Legend(
             _TITLES[options.channels],
-            "\n".join(self._details(backbone, own)),
+            "\n".join(self._details(backbone, detector.name if detector else "")),
             (parse_colour(options.colour), options.alpha) if with_map else None,
         )
 
-    def _details(self, backbone: str, own: bool) -> list[str]:
+    def _details(self, backbone: str, detector: str) -> list[str]:
         """What the colours and numbers are."""
         options = self.options
-        models = {"a": f"{options.method} · {backbone}", "b": f"{options.detector} · {options.tracker}"}
+        models = {"a": f"{options.method} · {backbone}", "b": f"{detector} · {options.tracker}"}
         lines = [models["a" if "a" in options.channels else "b"]]
-        if own:
-            lines.append(f"objects: own attention ({options.detector})")
+        if self.own:
+            lines.append(f"objects: own attention ({detector})")
         if options.channels == "ab":
             lines.append("%: blue attention in the box")
         return lines

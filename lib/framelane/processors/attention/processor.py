@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import floor
 from typing import Any
 
-from framelane.perception.detectors import Detector, load_detector
+from framelane.perception.detectors import Detector
 from framelane.perception.trackers import load_tracker
 from framelane.processors.attention.lanes import BoxLane, Pending, fill_maps
 from framelane.processors.attention.maps import Maps
@@ -17,7 +17,7 @@ from framelane.processors.attention.memory import ObjectMaps, Paths, Smoother
 from framelane.processors.attention.metrics import cumulative, fold, row, share
 from framelane.processors.attention.motion import Step, steps
 from framelane.processors.attention.picture import Picture
-from framelane.processors.attention.sources import note_model, open_maps
+from framelane.processors.attention.sources import open_detector, open_maps
 from framelane.processors.base import Context, OutputSpec, Processor, Snapshot
 from framelane.settings import AttentionSettings
 from framelane.video.clip import Clip
@@ -60,7 +60,7 @@ class Attention(Processor):
         if "a" in options.channels:
             self.maps = open_maps(context)
         if "b" in options.channels:
-            self._load_detector(context)
+            self.detector = open_detector(context)
         self.boxes = BoxLane(
             load_tracker(options.tracker, rate=self.rate / options.detect_every, threshold=options.detection_threshold),
             self.frame,
@@ -72,25 +72,12 @@ class Attention(Processor):
             options,
             self.frame,
             backbone=self.maps.name if self.maps else "",
-            own=bool(self.detector and self.detector.has_attention),
+            detector=self.detector,
         )
         self.waiting: deque[Pending] = deque()
         self.released = -1
         self.samples: deque[int] = deque()
         return OutputSpec(touches=True)
-
-    def _load_detector(self, context: Context) -> None:
-        options = self.options
-        note_model(options.detector, context)
-        self.detector = load_detector(
-            options.detector,
-            device=context.device,
-            threads=context.threads,
-            threshold=options.detection_threshold,
-            classes=options.classes,
-        )
-        if downgrade := getattr(self.detector, "downgrade", None):
-            context.degrade(downgrade)
 
     # -- pure --------------------------------------------------------------------------------------------------------
 

@@ -1,19 +1,41 @@
-"""Opening the backbone that the settings name."""
+"""Opening the models that the settings name; where one cannot be had, the embedded one works and says so."""
 
 from __future__ import annotations
 
+from framelane.errors import FramelaneError, UsageError
 from framelane.models import catalog, store
+from framelane.perception.detectors import Detector, catalogue_name, load_detector
 from framelane.processors.attention.backbone import load_backbone
 from framelane.processors.attention.maps import FrameMaps, Maps
 from framelane.processors.attention.methods import get_method
+from framelane.processors.attention.video import NAMES as VIDEO_BACKBONES
+from framelane.processors.attention.video import load_video_backbone
+from framelane.processors.attention.windows import WindowMaps
 from framelane.processors.base import Context
 
+PACE = {"mvit_v2_s": 7.5, "mvit_v2_b": 10.0, "videomae": 7.5}
+"""Frames per second that a video backbone was trained at: every 4th (mvit_v2_b: every 3rd) of Kinetics' 30."""
+EMBEDDED_BACKBONE, EMBEDDED_DETECTOR = "dinov2_vits14", "nanodet"
 
-def note_model(name: str, context: Context) -> None:
-    """Fetch a model where needed, and note it for the report."""
-    store.resolve(name, notify=context.warn)
+
+def _available(name: str, instead: str, context: Context) -> bool:
+    """Fetch a model where needed and note it for the report; False, said aloud, where it cannot be had.
+
+    Raises:
+        FramelaneError: not even ``instead``, which needs nothing, is there.
+    """
+    try:
+        store.resolve(name, notify=context.warn)
+    except UsageError:
+        raise
+    except FramelaneError as error:
+        if name == instead:
+            raise
+        context.degrade(f"{instead} is used instead of {name}. {error}")
+        return False
     entry = catalog.get(name)
-    context.models.append({"name": entry.name, "sha256": entry.sha256, "licence": entry.licence})
+    context.models.append({"name": entry.name, "sha256": store.digest(name), "licence": entry.licence})
+    return True
 
 
 def open_maps(context: Context) -> Maps:
@@ -21,18 +43,80 @@ def open_maps(context: Context) -> Maps:
 
     Raises:
         UsageError: a setting does not fit the backbone.
-        FramelaneError: its weights cannot be fetched or read.
+        FramelaneError: not even the embedded backbone's weights can be fetched or read.
     """
     import torch
 
     options = context.settings.attention
     if context.device == "cpu":
         torch.set_num_threads(context.threads)
-    note_model(options.backbone, context)
+    method = get_method(options.method, **({"norm": options.gmar_norm} if options.method == "gmar" else {}))
+    if options.backbone in VIDEO_BACKBONES and _available(options.backbone, EMBEDDED_BACKBONE, context):
+        return open_windows(context)
+    _available(EMBEDDED_BACKBONE, EMBEDDED_BACKBONE, context)
     backbone = load_backbone(
-        options.backbone, context.device, options.spatial_resolution, context.settings.hardware.mixed_precision
+        EMBEDDED_BACKBONE, context.device, options.spatial_resolution, context.settings.hardware.mixed_precision
     )
     start_layer = backbone.usual_start if options.start_layer is None else options.start_layer
     backbone.check_layer(start_layer)
-    method = get_method(options.method, **({"norm": options.gmar_norm} if options.method == "gmar" else {}))
-    return FrameMaps(options.backbone, backbone, method, rate=options.sample_fps, start_layer=start_layer)
+    return FrameMaps(EMBEDDED_BACKBONE, backbone, method, rate=options.sample_fps, start_layer=start_layer)
+
+
+def open_windows(context: Context) -> WindowMaps:
+    """Windows through the video backbone of the settings, whose weights are here.
+
+    Raises:
+        UsageError: a setting does not fit the backbone.
+        FramelaneError: the weights do not fit it.
+    """
+    options, hardware = context.settings.attention, context.settings.hardware
+    backbone = load_video_backbone(
+        options.backbone,
+        context.device,
+        resolution=options.spatial_resolution,
+        window=options.window,
+        mixed_precision=hardware.mixed_precision,
+        pooling=options.pooling,
+    )
+    start_layer = backbone.usual_start if options.start_layer is None else options.start_layer
+    backbone.check_layer(start_layer)
+    backbone.check_target(options.target)
+    return WindowMaps(
+        options.backbone,
+        backbone,
+        get_method(options.method, **({"norm": options.gmar_norm} if options.method == "gmar" else {})),
+        rate=options.window_fps or PACE[options.backbone],
+        overlap=options.overlap,
+        start_layer=start_layer,
+        target=options.target,
+    )
+
+
+def open_detector(context: Context) -> Detector:
+    """Channel B's detector.
+
+    Raises:
+        UsageError: an unknown class, or a package that the user must install is missing.
+        FramelaneError: a model is damaged or does not fit.
+    """
+    options = context.settings.attention
+    name: str = options.detector
+    weights = catalogue_name(name, options.detector_size)
+    if weights and not _available(weights, EMBEDDED_DETECTOR, context):
+        name = EMBEDDED_DETECTOR
+        _available(name, name, context)
+    detector = load_detector(
+        name,
+        device=context.device,
+        threads=context.threads,
+        threshold=options.detection_threshold,
+        classes=options.classes,
+        size=options.detector_size,
+    )
+    if detector.own_weights:
+        context.models.append(detector.own_weights)
+    if detector.notice:
+        context.warn(detector.notice)
+    if detector.downgrade:
+        context.degrade(detector.downgrade)
+    return detector

@@ -117,11 +117,16 @@ class VideoBackbone(ABC):
             float32 (1, 3, T, S, S), or (1, T, 3, S, S) of VideoMAE, on the model's device. The whole frame is squeezed
             into the square, nothing is cropped: attention is wanted everywhere.
         """
+        return self._arranged(normalised(self.shrink(rgb).to(self.device), self.mean, self.std))
+
+    def shrink(self, rgb: Tensor) -> Tensor:
+        """Frames at the model's size, which :meth:`prepare` takes as well: (T, 3, S, S), uint8 from a CPU, else float."""
         from torch.nn import functional
 
+        if rgb.shape[-2:] == (self.resolution, self.resolution):
+            return rgb
         source = rgb if rgb.device.type == "cpu" else rgb.float()
-        small = functional.interpolate(source, size=(self.resolution,) * 2, mode="bilinear", antialias=True)
-        return self._arranged(normalised(small.to(self.device), self.mean, self.std))
+        return functional.interpolate(source, size=(self.resolution,) * 2, mode="bilinear", antialias=True)
 
     def check_layer(self, start_layer: int) -> None:
         """Refuse a first layer that the model does not have.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from framelane.processors.attention.methods import Method
-    from framelane.processors.attention.mvit import VideoCapture
+    from framelane.processors.attention.video import VideoCapture
 
 
 class WindowModel(Protocol):
@@ -28,8 +28,11 @@ class WindowModel(Protocol):
     frames: int
     classes: list[str]
 
+    def shrink(self, rgb: Tensor) -> Tensor:
+        """Frames at the model's size."""
+
     def prepare(self, rgb: Tensor) -> Tensor:
-        """Frames as the model takes them."""
+        """A window of frames as the model takes it."""
 
     def capture(self, pixels: Tensor, gradients: bool, start_layer: int = 0, target: str = "top-1") -> VideoCapture:
         """One pass through the model."""
@@ -87,8 +90,8 @@ class WindowMaps(Maps):
         self._index: dict[int, int] = {}  # ordinal to index of the frame in the clip
 
     def look(self, rgb: Tensor) -> Tensor:
-        """The frame at the model's size, (1, 3, 1, S, S): small enough to be kept until its windows are full."""
-        return self.model.prepare(rgb)
+        """The frame at the model's size, (1, 3, S, S): small enough to be kept until its windows are full."""
+        return self.model.shrink(rgb)
 
     def add(self, index: int, looked: Tensor, *, cut: bool) -> None:
         """Take the next sample; run the window that it fills."""
@@ -119,9 +122,8 @@ class WindowMaps(Maps):
         window = list(self._pixels)[start - self._first :][: self.length]
         count = len(window)
         window += window[-1:] * (self.length - count)
-        capture = self.model.capture(
-            torch.cat(window, dim=2), self.method.needs_gradients, self.start_layer, self.target
-        )
+        pixels = self.model.prepare(torch.cat(window))
+        capture = self.model.capture(pixels, self.method.needs_gradients, self.start_layer, self.target)
         volume = self.method.maps(capture)[0].cpu().numpy()
         assert capture.logits is not None
         probabilities = capture.logits[0].softmax(dim=0).cpu().numpy()
