@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from framelane.errors import FramelaneError, UsageError
@@ -69,8 +70,8 @@ class VideoBackbone(ABC):
     """
 
     usual_start: ClassVar[int] = 0
-    mean: ClassVar[tuple[float, float, float]]
-    std: ClassVar[tuple[float, float, float]]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
     prefix: ClassVar[int] = 1
     readout: ClassVar[str] = "cls"
 
@@ -229,18 +230,7 @@ class VideoBackbone(ABC):
     @contextmanager
     def _noting(self, seen: Seen) -> Iterator[None]:
         """Note attention and pooling of the layers that run while the block lasts."""
-        from torch.overrides import TorchFunctionMode
-
-        class Softmaxes(TorchFunctionMode):
-            """Sees each result of ``softmax``: a layer calls it once, on its attention."""
-
-            def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-                result = func(*args, **(kwargs or {}))
-                if getattr(func, "__name__", "") == "softmax":
-                    seen.attentions.append(result)
-                return result
-
-        with self._noting_pools(seen), Softmaxes():
+        with self._noting_pools(seen), _softmaxes()(seen):
             yield
 
     @contextmanager
@@ -296,6 +286,27 @@ class VideoBackbone(ABC):
             action=[self.classes[i] for i in index.tolist()],
             probability=probability.tolist(),
         )
+
+
+@cache
+def _softmaxes() -> Any:
+    """The class that sees softmaxes; made once, for a class made anew each time is a cycle that keeps tensors alive."""
+    from torch.overrides import TorchFunctionMode
+
+    class Softmaxes(TorchFunctionMode):
+        """Sees each result of ``softmax``: a layer calls it once, on its attention."""
+
+        def __init__(self, seen: Seen) -> None:
+            super().__init__()
+            self.seen = seen
+
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            if getattr(func, "__name__", "") == "softmax":
+                self.seen.attentions.append(result)
+            return result
+
+    return Softmaxes
 
 
 def load_video_backbone(
