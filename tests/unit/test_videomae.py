@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from framelane.errors import FramelaneError, UsageError
 from framelane.models import catalog, store
 from framelane.processors.attention.methods import get_method, method_names
-from framelane.processors.attention.video import load_video_backbone
+from framelane.processors.attention.video_models import NAMES, load_video_backbone
 from framelane.processors.attention.videomae import VideoMaeBackbone
 from support import tiny
 from support.shop import shop, stock
@@ -235,5 +235,6 @@ def test_what_does_not_fit_is_a_sentence(saved, tmp_path):
 
 
 def test_unknown_names_are_answered_with_what_there_is():
+    assert all(catalog.get(name).task == "video backbone" for name in NAMES)
     with pytest.raises(UsageError, match=r"'mvit'.*mvit_v2_s, mvit_v2_b, videomae"):
         load_video_backbone("mvit")

@@ -15,7 +15,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from framelane.errors import FramelaneError, UsageError
-from framelane.models.files import Notify
 from framelane.processors.attention.backbone import Capture, keeping, normalised, precision, refuse_layer
 from framelane.processors.attention.pooling import Grid, Pools
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 MEAN_OF_CLASSES = "mean"
 TOP = "top-1"
-NAMES = ("mvit_v2_s", "mvit_v2_b", "videomae")
-"""The video backbones that :func:`load_video_backbone` knows."""
 
 
 @dataclass(frozen=True)
@@ -307,47 +304,3 @@ def _softmaxes() -> Any:
             return result
 
     return Softmaxes
-
-
-def load_video_backbone(
-    name: str,
-    device: str = "cpu",
-    *,
-    resolution: int = 224,
-    window: int | None = None,
-    mixed_precision: bool = False,
-    pooling: str = "uniform",
-    checkpointing: bool = False,
-    notify: Notify | None = None,
-) -> VideoBackbone:
-    """The video backbone of that name, its weights fetched where needed.
-
-    Args:
-        name: one of :data:`NAMES`.
-        device: ``"cpu"`` or ``"cuda"``.
-        resolution: side in pixels of the square that frames are resized to; VideoMAE takes its own 224 only.
-        window: frames in one window; None is the number that the model was trained with (16, or 32 of ``mvit_v2_b``).
-        mixed_precision: FP16 under autocast; only on a GPU.
-        pooling: ``"uniform"`` or ``"learned"``, of MViT; VideoMAE does not pool.
-        checkpointing: less memory for twice the time forward, see :class:`VideoBackbone`.
-        notify: called with a sentence before a download, and with the model's notice if it has one.
-
-    Raises:
-        UsageError: there is no such backbone, or it does not take these sizes.
-        FramelaneError: the weights cannot be fetched or read, or torchvision does not fit torch.
-    """
-    from framelane.models import store
-    from framelane.models.torch_compat import ensure_torchvision
-
-    if name not in NAMES:
-        raise UsageError(f"attention.backbone: {name!r} is unknown; video backbones are {', '.join(NAMES)}.")
-    ensure_torchvision()
-    path = store.resolve(name, notify=notify)
-    options: dict[str, Any] = {"mixed_precision": mixed_precision, "checkpointing": checkpointing}
-    if name == "videomae":
-        from framelane.processors.attention.videomae import VideoMaeBackbone
-
-        return VideoMaeBackbone.from_folder(path, device, resolution=resolution, window=window, **options)
-    from framelane.processors.attention.mvit import MvitBackbone
-
-    return MvitBackbone.from_file(name, path, device, resolution=resolution, window=window, pooling=pooling, **options)
