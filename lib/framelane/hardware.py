@@ -148,7 +148,8 @@ def findings(report: Report) -> Iterator[dict[str, str]]:
         yield _finding("warning", models["error"], "Install framelane again.")
     for row in models["rows"]:
         if row["state"] == "damaged":
-            yield _finding("error", f"The file of the model {row['name']} is damaged.", "Run: framelane models fetch")
+            name = row["name"]
+            yield _finding("error", f"The file of the model {name} is damaged.", f"Run: framelane models fetch {name}")
 
 
 def _finding(level: str, what: str, do: str) -> dict[str, str]:

@@ -60,7 +60,15 @@ def test_models_list_and_check():
     listed = framelane("models", "list").stdout
     assert "nanodet" in listed
     assert "dinov2_vits14" in listed
+    assert "rtdetr_r101" in listed
+    assert "may not be used commercially" in listed
     assert framelane("models", "check").returncode == 0
+
+
+def test_trust_is_said_of_a_named_model():
+    done = framelane("models", "fetch", "--trust")
+    assert done.returncode == 2
+    assert "framelane models fetch NAME --trust" in done.stderr
 
 
 def test_version():

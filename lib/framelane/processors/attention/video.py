@@ -11,10 +11,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from framelane.errors import FramelaneError, UsageError
-from framelane.models.files import Notify
 from framelane.processors.attention.backbone import Capture, keeping, normalised, precision, refuse_layer
 from framelane.processors.attention.pooling import Grid, Pools
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 MEAN_OF_CLASSES = "mean"
 TOP = "top-1"
-NAMES = ("mvit_v2_s", "mvit_v2_b", "videomae")
-"""The video backbones that :func:`load_video_backbone` knows."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,8 @@ class VideoBackbone(ABC):
     """
 
     usual_start: ClassVar[int] = 0
-    mean: ClassVar[tuple[float, float, float]]
-    std: ClassVar[tuple[float, float, float]]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
     prefix: ClassVar[int] = 1
     readout: ClassVar[str] = "cls"
 
@@ -234,18 +232,7 @@ class VideoBackbone(ABC):
     @contextmanager
     def _noting(self, seen: Seen) -> Iterator[None]:
         """Note attention and pooling of the layers that run while the block lasts."""
-        from torch.overrides import TorchFunctionMode
-
-        class Softmaxes(TorchFunctionMode):
-            """Sees each result of ``softmax``: a layer calls it once, on its attention."""
-
-            def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-                result = func(*args, **(kwargs or {}))
-                if getattr(func, "__name__", "") == "softmax":
-                    seen.attentions.append(result)
-                return result
-
-        with self._noting_pools(seen), Softmaxes():
+        with self._noting_pools(seen), _softmaxes()(seen):
             yield
 
     @contextmanager
@@ -303,45 +290,22 @@ class VideoBackbone(ABC):
         )
 
 
-def load_video_backbone(
-    name: str,
-    device: str = "cpu",
-    *,
-    resolution: int = 224,
-    window: int | None = None,
-    mixed_precision: bool = False,
-    pooling: str = "uniform",
-    checkpointing: bool = False,
-    notify: Notify | None = None,
-) -> VideoBackbone:
-    """The video backbone of that name, its weights fetched where needed.
+@cache
+def _softmaxes() -> Any:
+    """The class that sees softmaxes; made once, for a class made anew each time is a cycle that keeps tensors alive."""
+    from torch.overrides import TorchFunctionMode
 
-    Args:
-        name: one of :data:`NAMES`.
-        device: ``"cpu"`` or ``"cuda"``.
-        resolution: side in pixels of the square that frames are resized to; VideoMAE takes its own 224 only.
-        window: frames in one window; None is the number that the model was trained with (16, or 32 of ``mvit_v2_b``).
-        mixed_precision: FP16 under autocast; only on a GPU.
-        pooling: ``"uniform"`` or ``"learned"``, of MViT; VideoMAE does not pool.
-        checkpointing: less memory for twice the time forward, see :class:`VideoBackbone`.
-        notify: called with a sentence before a download, and with the model's notice if it has one.
+    class Softmaxes(TorchFunctionMode):
+        """Sees each result of ``softmax``: a layer calls it once, on its attention."""
 
-    Raises:
-        UsageError: there is no such backbone, or it does not take these sizes.
-        FramelaneError: the weights cannot be fetched or read, or torchvision does not fit torch.
-    """
-    from framelane.models import store
-    from framelane.models.torch_compat import ensure_torchvision
+        def __init__(self, seen: Seen) -> None:
+            super().__init__()
+            self.seen = seen
 
-    if name not in NAMES:
-        raise UsageError(f"attention.backbone: {name!r} is unknown; video backbones are {', '.join(NAMES)}.")
-    ensure_torchvision()
-    path = store.resolve(name, notify=notify)
-    options: dict[str, Any] = {"mixed_precision": mixed_precision, "checkpointing": checkpointing}
-    if name == "videomae":
-        from framelane.processors.attention.videomae import VideoMaeBackbone
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            if getattr(func, "__name__", "") == "softmax":
+                self.seen.attentions.append(result)
+            return result
 
-        return VideoMaeBackbone.from_folder(path, device, resolution=resolution, window=window, **options)
-    from framelane.processors.attention.mvit import MvitBackbone
-
-    return MvitBackbone.from_file(name, path, device, resolution=resolution, window=window, pooling=pooling, **options)
+    return Softmaxes

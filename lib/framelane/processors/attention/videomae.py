@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,7 @@ class VideoMaeBackbone(VideoBackbone):
     def from_folder(
         cls, folder: Path, device: str, *, resolution: int | None = None, window: int | None = None, **options: Any
     ) -> VideoMaeBackbone:
-        """Build the model from a checked folder with ``config.json`` and ``model.safetensors``.
+        """Build the model from a checked folder: ``config.json``, ``model.safetensors``, ``preprocessor_config.json``.
 
         Args:
             folder: the files.
@@ -65,6 +66,7 @@ class VideoMaeBackbone(VideoBackbone):
             FramelaneError: a file cannot be read, or a parameter is missing in it, left over, or of another shape.
         """
         backbone = cls(_read(folder), device, **options)
+        backbone.mean, backbone.std = _statistics(folder)
         for key, wanted, own in (
             ("spatial_resolution", resolution, backbone.resolution),
             ("window", window, backbone.frames),
@@ -106,6 +108,17 @@ class VideoMaeBackbone(VideoBackbone):
     def _logits(self, pixels: Tensor) -> Tensor:
         logits: Tensor = self._model(pixels).logits
         return logits
+
+
+def _statistics(folder: Path) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Mean and standard deviation of R, G, B that the model was trained with; ImageNet's where the folder does not say."""
+    path = folder / "preprocessor_config.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        (r, g, b), (u, v, w) = found.get("image_mean", MEAN), found.get("image_std", STD)
+        return (float(r), float(g), float(b)), (float(u), float(v), float(w))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise FramelaneError(f"{path} does not say how frames are normalised ({chain(error)}).") from error
 
 
 def _read(folder: Path) -> Any:
