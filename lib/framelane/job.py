@@ -181,6 +181,7 @@ class Job:
             "processor version": f"{self.processor.name} {self.processor.version}",
             "encoder": encoder,
             "device": self.context.device,
+            "models": [[model["name"], model["sha256"]] for model in self.context.models],
             **{k: v for k, v in flat.items() if k.split(".")[0] in sections and k not in _NOT_IN_IDENTITY},
         }
 

@@ -172,7 +172,8 @@ class BoxLane:
         answer = self.tracker.update(item.detections, item.time)
         self.until = item.index
         names = answer.data.get("class_name", ())
-        own = answer.data.get("attention", [None] * len(answer))
+        # Rounded as a snapshot rounds them, so that frames that wait see the same maps before and after a resume.
+        own = [unpack(pack(grid, "float16")) for grid in answer.data.get("attention", [None] * len(answer))]
         rows = zip(answer.tracker_id, names, answer.xyxy, answer.confidence, own, strict=True)
         self.tracked[item.index] = [
             Track(int(i), str(name), tuple(float(v) for v in box), float(score), attention=attention)  # type: ignore[arg-type]

@@ -47,7 +47,7 @@ class Attention(Processor):
     """The ``attention`` processor; see the module's docstring and ``attention.*`` in the settings."""
 
     name = "attention"
-    version = 1
+    version = 2
 
     def open(self, clip: Clip, context: Context) -> OutputSpec:
         """Load the backbone and the detector that the channels need."""

@@ -8,8 +8,8 @@ from framelane.perception.detectors import Detector, catalogue_name, load_detect
 from framelane.processors.attention.backbone import load_backbone
 from framelane.processors.attention.maps import FrameMaps, Maps
 from framelane.processors.attention.methods import get_method
-from framelane.processors.attention.video import NAMES as VIDEO_BACKBONES
-from framelane.processors.attention.video import load_video_backbone
+from framelane.processors.attention.video_models import NAMES as VIDEO_BACKBONES
+from framelane.processors.attention.video_models import load_video_backbone
 from framelane.processors.attention.windows import WindowMaps
 from framelane.processors.base import Context
 
