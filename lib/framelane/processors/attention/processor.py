@@ -48,7 +48,7 @@ class Attention(Processor):
     """The ``attention`` processor; see the module's docstring and ``attention.*`` in the settings."""
 
     name = "attention"
-    version = 1
+    version = 2
 
     def open(self, clip: Clip, context: Context) -> OutputSpec:
         """Load the backbone and the detector that the channels need."""
@@ -108,7 +108,8 @@ class Attention(Processor):
     def infer(self, batch: FrameBatch) -> Inferred:
         """Flow, cuts, maps and detections. Models see one frame at a time, so the cutting into batches is not seen."""
         options = self.options
-        found = steps(batch, options.cut_threshold)
+        camera = self.detector is not None and self.boxes.tracker.wants_camera
+        found = steps(batch, options.cut_threshold, camera=camera)
         grids, detections = {}, {}
         for index, step in enumerate(found):
             if self.backbone and self.method and (step.cut or self._is_sample(batch, index)):
