@@ -235,7 +235,7 @@ def _models_table(*, fresh: bool) -> list[Any]:
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="attention, engine or motion.")],
+    name: Annotated[str, typer.Argument(help="attention, engine, motion or tracking.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Measure, against peers in the same run."""

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from framelane import bench
-from framelane.bench import about, attention, child, engine, motion, stages, transcode
+from framelane.bench import about, attention, child, engine, motion, stages, tracking, transcode
 from framelane.bench.clips import loop_clip, make_clip
 from framelane.errors import FramelaneError, UsageError
 from framelane.processors.attention.methods import method_names
@@ -43,6 +43,11 @@ def tiny_attention():
 @pytest.fixture(scope="module")
 def tiny_motion():
     return motion.measure(clips=3, repeats=1)
+
+
+@pytest.fixture(scope="module")
+def tiny_tracking():
+    return tracking.measure(strides=(1, 3), sequences=("TUD-Campus",))
 
 
 def packets(path, kind):

@@ -69,10 +69,10 @@ class Item:
 
     def __init__(self, index, found):
         self.index, self.time, self.detections, self.tracks = index, index / 25, found, None
-        self.step = type("Step", (), {"cut": index == 0})
+        self.step = type("Step", (), {"cut": index == 0, "camera": None})
 
 
-@pytest.mark.parametrize("tracker", ["bytetrack"])
+@pytest.mark.parametrize("tracker", ["bytetrack", "botsort"])
 def test_the_tracker_hands_every_map_to_its_own_object_and_between_detections_it_is_there_too(tracker):
     lane = BoxLane(load_tracker(tracker, rate=12.5), FRAME)
     path = {i: ((60 + 6 * i, 100), (400 - 6 * i, 200)) for i in range(9)}

@@ -44,12 +44,14 @@ def crossing(step: int) -> sv.Detections:
     return detections(rows)
 
 
-def fresh(**options) -> Tracker:
-    return load_tracker("bytetrack", **{"rate": RATE, **options})
+@pytest.fixture(params=["bytetrack", "botsort"])
+def fresh(request):
+    """Makes new trackers; every test that takes it holds for both."""
+    return lambda **options: load_tracker(request.param, **{"rate": RATE, **options})
 
 
 def reborn(tracker: Tracker, **options) -> Tracker:
-    other = fresh(**options)
+    other = load_tracker(tracker.name, **{"rate": RATE, **options})
     other.restore(json.loads(json.dumps(tracker.snapshot())))
     return other
 
@@ -62,7 +64,7 @@ def by_place(answer: sv.Detections) -> dict[int, tuple[float, float]]:
     return {int(i): tuple(box[:2].tolist()) for i, box in zip(answer.tracker_id, answer.xyxy, strict=True)}
 
 
-def test_people_who_cross_keep_their_ids():
+def test_people_who_cross_keep_their_ids(fresh):
     tracker = fresh()
     answers = [tracker.update(crossing(step), step / RATE) for step in range(50)]
     assert answers[0].tracker_id.tolist() == []
@@ -75,7 +77,7 @@ def test_people_who_cross_keep_their_ids():
 
 
 @pytest.mark.parametrize("at", range(1, 50, 3))
-def test_a_restore_changes_no_id_in_the_crossing(at):
+def test_a_restore_changes_no_id_in_the_crossing(fresh, at):
     straight, broken = fresh(), fresh()
     for step in range(50):
         if step == at:
@@ -83,7 +85,7 @@ def test_a_restore_changes_no_id_in_the_crossing(at):
         assert plain(straight.update(crossing(step), step / RATE)) == plain(broken.update(crossing(step), step / RATE))
 
 
-def test_a_restore_at_every_frame_changes_no_id_in_the_crossing():
+def test_a_restore_at_every_frame_changes_no_id_in_the_crossing(fresh):
     tracker = fresh()
     for step in range(50):
         tracker = reborn(tracker)
@@ -106,7 +108,7 @@ def street() -> list[tuple[float, sv.Detections]]:
 
 
 @pytest.mark.parametrize("every", [7, 20])
-def test_a_restore_changes_no_id_on_the_street(street, every):
+def test_a_restore_changes_no_id_on_the_street(fresh, street, every):
     straight, broken = fresh(rate=5), fresh(rate=5)
     seen = set()
     for step, (time_s, found) in enumerate(street):
@@ -119,7 +121,7 @@ def test_a_restore_changes_no_id_on_the_street(street, every):
     assert seen == set(range(1, len(seen) + 1))
 
 
-def test_an_interrupted_run_equals_one_that_restores_at_every_checkpoint(street):
+def test_an_interrupted_run_equals_one_that_restores_at_every_checkpoint(fresh, street):
     """The promise itself: the engine restores at each checkpoint, so stopping at any of them changes nothing."""
     whole, answers, saved = fresh(rate=5), [], {}
     for step, (time_s, found) in enumerate(street):
@@ -136,7 +138,7 @@ def test_an_interrupted_run_equals_one_that_restores_at_every_checkpoint(street)
             assert plain(resumed.update(street[step][1], street[step][0])) == answers[step]
 
 
-def test_two_trackers_from_one_snapshot_answer_alike(street):
+def test_two_trackers_from_one_snapshot_answer_alike(fresh, street):
     source = fresh(rate=5)
     for time_s, found in street[:25]:
         source.update(found, time_s)
@@ -151,7 +153,7 @@ def test_two_trackers_from_one_snapshot_answer_alike(street):
     assert one.snapshot() == two.snapshot()
 
 
-def test_a_snapshot_is_plain_data_of_bounded_size():
+def test_a_snapshot_is_plain_data_of_bounded_size(fresh):
     tracker, sizes = fresh(), []
     for step in range(600):
         rows = [(60 + 70 * k, 100 + (step * 7 + k * 40) % 900, 40, 90, 0.7, "person") for k in range(10)]
@@ -164,7 +166,7 @@ def test_a_snapshot_is_plain_data_of_bounded_size():
     assert max(sizes) < 60_000
 
 
-def test_a_lost_object_is_found_again_across_a_restore_and_forgotten_after_the_buffer():
+def test_a_lost_object_is_found_again_across_a_restore_and_forgotten_after_the_buffer(fresh):
     for hidden, same in ((9, True), (25, False)):  # tenths of a second; the buffer is 1.5 s
         tracker = fresh()
         for step in range(20):
@@ -178,7 +180,7 @@ def test_a_lost_object_is_found_again_across_a_restore_and_forgotten_after_the_b
         assert answer.tracker_id.tolist() == ([1] if same else [2])
 
 
-def test_weak_boxes_continue_a_track_and_never_start_one():
+def test_weak_boxes_continue_a_track_and_never_start_one(fresh):
     tracker = fresh(threshold=0.35)
     weak = detections([(100, 100, 50, 80, 0.25, "dog")])
     assert all(len(tracker.update(weak, step / RATE)) == 0 for step in range(5))
@@ -188,7 +190,7 @@ def test_weak_boxes_continue_a_track_and_never_start_one():
     assert len(tracker.update(detections([(100, 100, 50, 80, 0.12, "dog")]), 0.9)) == 0
 
 
-def test_a_track_keeps_the_class_it_voted_for_across_a_restore():
+def test_a_track_keeps_the_class_it_voted_for_across_a_restore(fresh):
     tracker = fresh()
     for step in range(12):
         if step == 9:
@@ -200,7 +202,7 @@ def test_a_track_keeps_the_class_it_voted_for_across_a_restore():
             assert answer.class_id.tolist() == [2]
 
 
-def test_a_bag_does_not_continue_a_person():
+def test_a_bag_does_not_continue_a_person(fresh):
     tracker = fresh()
     for step in range(5):
         tracker.update(detections([(100, 100, 50, 120, 0.8, "person")]), step / RATE)
@@ -208,7 +210,7 @@ def test_a_bag_does_not_continue_a_person():
     assert len(answer) == 0
 
 
-def test_forgetting_at_a_cut_gives_new_ids():
+def test_forgetting_at_a_cut_gives_new_ids(fresh):
     tracker = fresh()
     for step in range(3):
         tracker.update(crossing(step), step / RATE)
@@ -217,22 +219,22 @@ def test_forgetting_at_a_cut_gives_new_ids():
     assert tracker.update(crossing(4), 0.4).tracker_id.tolist() == [4, 5, 6]
 
 
-def test_uneven_and_equal_timestamps_are_survived():
+def test_uneven_and_equal_timestamps_are_survived(fresh):
     tracker = fresh()
     for step, time_s in enumerate((0.0, 0.1, 0.1, 0.35, 0.4, 0.4)):
         answer = tracker.update(detections([(100 + step, 100, 50, 80, 0.8, "cat")]), time_s)
     assert answer.tracker_id.tolist() == [1]
 
 
-def test_empty_from_the_start():
+def test_empty_from_the_start(fresh):
     tracker = fresh()
     answer = tracker.update(sv.Detections.empty(), 0.0)
     assert (len(answer), answer.tracker_id.tolist(), answer.data["class_name"].tolist()) == (0, [], [])
     assert len(reborn(fresh()).update(crossing(0), 0.0)) == 0
 
 
-def test_wrong_names_and_values_are_said():
-    with pytest.raises(UsageError, match="allowed are bytetrack"):
+def test_wrong_names_and_values_are_said(fresh):
+    with pytest.raises(UsageError, match="allowed are botsort, bytetrack"):
         load_tracker("sort", rate=10)
     with pytest.raises(UsageError, match="positive rate"):
         load_tracker("bytetrack", rate=0)

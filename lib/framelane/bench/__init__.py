@@ -12,7 +12,7 @@ from framelane.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-NAMES = ("attention", "engine", "motion")
+NAMES = ("attention", "engine", "motion", "tracking")
 
 
 def run(name: str, as_json: bool) -> None:

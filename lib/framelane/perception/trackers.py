@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from framelane.errors import UsageError
+from framelane.perception.camera import Motion, from_json, moved, to_json
 from framelane.perception.detectors import FAMILIES, Family, family_of
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Tracker(ABC):
     """
 
     name: ClassVar[str] = ""
+    wants_camera: ClassVar[bool] = False  # whether an update's camera motion is of use
     _registry: ClassVar[dict[str, type[Tracker]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -54,13 +56,15 @@ class Tracker(ABC):
     def _clear(self) -> None:
         self._next_id = 1
         self._last_s: float | None = None
-        self._log: list[tuple[float, Seen]] = []
+        self._log: list[tuple[float, Motion | None, Seen]] = []
         self._votes: dict[int, dict[int, float]] = {}
         self._class_names: dict[int, str] = {}
         self._public: dict[tuple[Family, int], int] = {}
 
     @abstractmethod
-    def _associate(self, family: Family, detections: supervision.Detections, time_s: float) -> supervision.Detections:
+    def _associate(
+        self, family: Family, detections: supervision.Detections, time_s: float, camera: Motion | None
+    ) -> supervision.Detections:
         """The detections in any order with ``tracker_id``: the tracker's own, -1 where unconfirmed or of no track."""
 
     @abstractmethod
@@ -71,12 +75,16 @@ class Tracker(ABC):
     def _replay(self) -> None:
         """Build fresh tracks from the log."""
 
-    def update(self, detections: supervision.Detections, frame_time_s: float) -> supervision.Detections:
+    def update(
+        self, detections: supervision.Detections, frame_time_s: float, camera: Motion | None = None
+    ) -> supervision.Detections:
         """Take the detections of the next frame that has any (every frame, or every N-th).
 
         Args:
             detections: boxes with ``confidence``, ``class_id`` and ``data["class_name"]``, the weak ones included.
             frame_time_s: presentation time in seconds, later than the one before.
+            camera: the camera's motion since the update before, see :mod:`framelane.perception.camera`; None where it
+                stood still. Only a tracker that ``wants_camera`` looks at it.
 
         Returns:
             The detections of confirmed tracks, by rising id, with ``tracker_id`` int64 from 1 in order of first
@@ -92,12 +100,12 @@ class Tracker(ABC):
         families = np.array([family_of(str(name)) for name in _names(detections)], dtype=np.str_)
         tracked, seen, first_new = [], [], self._next_id
         for family in FAMILIES:
-            answer = self._associate(family, _where(detections, families == family), time_s)
+            answer = self._associate(family, _where(detections, families == family), time_s, camera)
             own = [] if answer.tracker_id is None else answer.tracker_id.tolist()
             answer.tracker_id = np.array([self._public_id(family, index) for index in own], dtype=np.int64)
             tracked.append(_where(answer, answer.tracker_id > 0))
             seen.extend(_loggable(answer, family, self.threshold))
-        self._remember(time_s, seen, first_new)
+        self._remember((time_s, camera if self.wants_camera else None, seen), first_new)
         return self._vote(_merge(tracked, given))
 
     def forget(self) -> None:
@@ -114,12 +122,13 @@ class Tracker(ABC):
             self._next_id += 1
         return self._public[family, own]
 
-    def _remember(self, time_s: float, seen: Seen, first_new: int) -> None:
+    def _remember(self, entry: tuple[float, Motion | None, Seen], first_new: int) -> None:
         if self._log:
-            last_s, last = self._log[-1]
-            self._log[-1] = (last_s, _claimed(last, [row for row in seen if row[0] >= first_new]))
-        oldest = time_s - self.lost_s - _HISTORY_S
-        self._log = [entry for entry in self._log if entry[0] >= oldest] + [(time_s, seen)]
+            last_s, motion, last = self._log[-1]
+            confirmed = [row for row in entry[2] if row[0] >= first_new]
+            self._log[-1] = (last_s, motion, _claimed(last, confirmed, entry[1]))
+        oldest = entry[0] - self.lost_s - _HISTORY_S
+        self._log = [known for known in self._log if known[0] >= oldest] + [entry]
 
     def _vote(self, tracked: supervision.Detections) -> supervision.Detections:
         if not len(tracked):
@@ -147,7 +156,10 @@ class Tracker(ABC):
             "tracker": self.name,
             "next_id": self._next_id,
             "last_s": self._last_s,
-            "log": [[time_s, [[index, family, *box] for index, family, box in seen]] for time_s, seen in self._log],
+            "log": [
+                [time_s, to_json(camera), [[index, family, *box] for index, family, box in seen]]
+                for time_s, camera, seen in self._log
+            ],
             "votes": [[index, [list(vote) for vote in votes.items()]] for index, votes in self._votes.items()],
             "class_names": [list(item) for item in self._class_names.items()],
         }
@@ -165,7 +177,8 @@ class Tracker(ABC):
         self._clear()
         self._next_id, self._last_s = int(snapshot["next_id"]), snapshot["last_s"]
         self._log = [
-            (time_s, [(index, family, list(box)) for index, family, *box in seen]) for time_s, seen in snapshot["log"]
+            (time_s, from_json(camera), [(index, family, list(box)) for index, family, *box in seen])
+            for time_s, camera, seen in snapshot["log"]
         ]
         self._votes = {index: dict(votes) for index, votes in snapshot["votes"]}
         self._class_names = dict(snapshot["class_names"])
@@ -174,7 +187,7 @@ class Tracker(ABC):
 
 def tracker_names() -> list[str]:
     """The names that :func:`load_tracker` knows."""
-    from framelane.perception import bytetrack  # noqa: F401  (registers itself)
+    from framelane.perception import botsort, bytetrack  # noqa: F401  (register themselves)
 
     return sorted(Tracker._registry)
 
@@ -217,7 +230,7 @@ def _loggable(answer: supervision.Detections, family: Family, threshold: float) 
     return [(i, family, [round(side, 3) for side in box]) for i, score, box in rows if i or score >= threshold]
 
 
-def _claimed(last: Seen, confirmed: Seen) -> Seen:
+def _claimed(last: Seen, confirmed: Seen, camera: Motion | None) -> Seen:
     """The update before, where the first box of a track that is confirmed now gets its id; other young ones go."""
     import supervision as sv
 
@@ -225,7 +238,8 @@ def _claimed(last: Seen, confirmed: Seen) -> Seen:
     for index, family, box in confirmed:
         young = [row for row in last if not row[0] and row[1] == family]
         if young:
-            overlap = sv.box_iou_batch(np.array([row[2] for row in young]), np.array([box]))[:, 0]
+            then = moved(np.array([row[2] for row in young]), camera)
+            overlap = sv.box_iou_batch(then, np.array([box]))[:, 0]
             kept.append((index, family, young[int(overlap.argmax())][2]))
     return kept
 

@@ -35,6 +35,11 @@ class Layout:
     colour: ColourTags
     orientation: Orientation = field(default_factory=Orientation)
 
+    @property
+    def display_size(self) -> tuple[int, int]:
+        """(width, height) of the frames as displayed."""
+        return (self.height, self.width) if self.orientation.swaps_sides else (self.width, self.height)
+
 
 class _Pixels:
     """RGB of a batch, converted on first use, frame by frame, and shared by the batch's slices."""

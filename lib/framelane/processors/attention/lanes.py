@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from framelane.perception.camera import Motion, compose, from_json, to_json
 from framelane.perception.detectors import Family, family_of
 from framelane.processors.attention.arrays import follow, normalised_grid, pack, unpack
 from framelane.processors.attention.motion import Step, between, to_field
@@ -155,22 +156,29 @@ class BoxLane:
         tracker: gives lasting ids.
         frame: (height, width) in pixels.
         tracked: tracks at detected frames, by frame index: the last one that may still be interpolated from, and later.
-        until: index of the last frame given to the tracker.
+        until: index of the last frame looked at.
+        camera: the camera's motion since the frame that was last given to the tracker.
     """
 
     tracker: Tracker
     frame: tuple[int, int]
     tracked: dict[int, list[Track]] = field(default_factory=dict)
     until: int = -1
+    camera: Motion | None = None
 
     def track(self, item: Pending) -> None:
         """Give a frame's detections to the tracker, once; a replayed frame keeps the answer of the first time."""
-        if item.detections is None or item.index <= self.until:
+        if item.index <= self.until:
             return
-        if item.step.cut:
-            self.tracker.forget()
-        answer = self.tracker.update(item.detections, item.time)
         self.until = item.index
+        self.camera = compose(self.camera, item.step.camera)
+        if item.step.cut:
+            self.camera = None
+            self.tracker.forget()
+        if item.detections is None:
+            return
+        answer = self.tracker.update(item.detections, item.time, self.camera)
+        self.camera = None
         names = answer.data.get("class_name", ())
         # Rounded as a snapshot rounds them, so that frames that wait see the same maps before and after a resume.
         own = [unpack(pack(grid, "float16")) for grid in answer.data.get("attention", [None] * len(answer))]
@@ -215,13 +223,14 @@ class BoxLane:
             "tracker": self.tracker.snapshot(),
             "tracked": [[i, [track.to_json() for track in tracks]] for i, tracks in self.tracked.items()],
             "until": self.until,
+            "camera": to_json(self.camera),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over a snapshot."""
         self.tracker.restore(state["tracker"])
         self.tracked = {i: [Track.from_json(track) for track in tracks] for i, tracks in state["tracked"]}
-        self.until = state["until"]
+        self.until, self.camera = state["until"], from_json(state["camera"])
 
 
 def _blend(track: Track, ahead: Track | None, near: float, frame: tuple[int, int]) -> Track:

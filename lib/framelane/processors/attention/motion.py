@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from framelane.perception.camera import Motion, camera_motion
 from framelane.video.frames import FrameBatch, thumbnail
 
 LONG_SIDE = 192
 _REACH = 10.0  # in field pixels: about one and a half patches
 _STILL = 0.02  # in field pixels: less is noise of the flow on a static picture
+_ROUND_TRIP = 0.5  # in field pixels: flow there and back that misses its start by more has lost its way
 
 
 @dataclass(frozen=True)
@@ -28,38 +30,50 @@ class Step:
         size: (h, w) of the fields.
         back: displacement from this frame to where each pixel was before; None at a cut.
         forth: displacement from the frame before to where each pixel is now; None at a cut.
+        camera: the camera's own motion from the frame before, in pixels of the displayed frame (see
+            :mod:`framelane.perception.camera`); None where it stands still, at a cut, or if nobody asked for it.
     """
 
     cut: bool
     size: tuple[int, int]
     back: np.ndarray | None = None
     forth: np.ndarray | None = None
+    camera: Motion | None = None
 
 
-def steps(batch: FrameBatch, cut_threshold: float) -> list[Step]:
+def steps(batch: FrameBatch, cut_threshold: float, *, camera: bool = False) -> list[Step]:
     """The step to every frame of a batch from the frame before it; pure in the batch.
 
     Args:
         batch: frames with the one before them.
         cut_threshold: :func:`difference` (0 to 1) above which a cut is assumed.
+        camera: estimate the camera's motion as well.
     """
+    frame = batch.layout.display_size[::-1] if camera else None
     previous = None if batch.before is None else thumbnail(batch.before, batch.layout, LONG_SIDE)
     found = []
     for plane in batch.planes:
         current = thumbnail(plane, batch.layout, LONG_SIDE)
-        found.append(_step(previous, current, cut_threshold))
+        found.append(_step(previous, current, cut_threshold, frame))
         previous = current
     return found
 
 
-def _step(previous: np.ndarray | None, current: np.ndarray, cut_threshold: float) -> Step:
+def _step(
+    previous: np.ndarray | None, current: np.ndarray, cut_threshold: float, frame: tuple[int, int] | None
+) -> Step:
     size = (current.shape[0], current.shape[1])
     if previous is None or previous.shape != current.shape:
         return Step(True, size)
     back = flow(current, previous)
     if difference(warp(previous, back), current) > cut_threshold:
         return Step(True, size)
-    return Step(False, size, spread(back), spread(flow(previous, current)))
+    forth = flow(previous, current)
+    camera = None
+    if frame:  # from the flow of pixels: spread, what moves by itself would reach over the background
+        astray = np.linalg.norm(forth + warp(back, forth), axis=2)
+        camera = camera_motion(forth, frame, astray < _ROUND_TRIP)
+    return Step(False, size, spread(back), spread(forth), camera)
 
 
 def flow(source: np.ndarray, target: np.ndarray) -> np.ndarray:

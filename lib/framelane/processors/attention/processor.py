@@ -84,7 +84,8 @@ class Attention(Processor):
     def infer(self, batch: FrameBatch) -> Inferred:
         """Flow, cuts, maps and detections. Models see one frame at a time, so the cutting into batches is not seen."""
         options = self.options
-        found = steps(batch, options.cut_threshold)
+        camera = self.detector is not None and self.boxes.tracker.wants_camera
+        found = steps(batch, options.cut_threshold, camera=camera)
         looked, detections = {}, {}
         for index, step in enumerate(found):
             if self.maps and (step.cut or self._is_sample(batch, index, self.maps.rate)):
