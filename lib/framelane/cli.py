@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from framelane.errors import Cancelled, FramelaneError, UsageError
+from framelane.resources import config_names
 
 if TYPE_CHECKING:
     from framelane.engine.events import Event
@@ -31,7 +32,9 @@ app.add_typer(models_app, name="models", no_args_is_help=True)
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")]
 Mode = Annotated[str | None, typer.Option(help="fast, balanced or quality.")]
-Profile = Annotated[str | None, typer.Option(help="auto, cpu or t4: what the hardware allows.")]
+Profile = Annotated[
+    str | None, typer.Option(help=f"What the hardware allows: auto, {', '.join(config_names('profiles'))}.")
+]
 Config = Annotated[Path | None, typer.Option(help="A YAML file of settings.")]
 
 
