@@ -19,12 +19,14 @@ from framelane.engine.guard import keep_memory_flat
 from framelane.engine.pipeline import Pipeline, Plan
 from framelane.machine import usable_cores
 from framelane.processors.base import Context, Processor, create
+from framelane.processors.scaled import Scaled
 from framelane.settings import Loaded
 from framelane.video.clip import Clip, fingerprint, probe, require_file
 from framelane.video.codecs import choose_encoder
 from framelane.video.gif import make_gif
 from framelane.video.join import join, verify
 from framelane.video.reader import Reader, open_reader
+from framelane.video.scale import working_size
 from framelane.video.writer import EncodeSpec, encode_spec, write_error
 
 # What the frames do not depend on: changing it does not throw finished segments away.
@@ -122,6 +124,8 @@ class Job:
         wanted = self.settings
         check_output(self.output, self.source, gif=wanted.gif.enabled, overwrite=wanted.output.overwrite)
         self.clip: Clip = probe(self.source)
+        if size := working_size(self.clip, wanted.hardware.working_height):
+            self.processor = Scaled(self.processor, size)
         check_disk(self.output, self.source, wanted.engine.min_free_mb)
         for sentence in self.loaded.limited:
             self.notes.degrade(sentence)
@@ -143,6 +147,9 @@ class Job:
         if encoder.reason:
             self.notes.degrade(encoder.reason)
         out = self.processor.open(self.clip, self.context)  # first: settings that do not fit leave no folder behind
+        by = self.loaded.origin["hardware.working_height"]
+        if isinstance(self.processor, Scaled) and by.startswith("profile"):
+            self.notes.degrade(self.processor.sentence(self.clip, by))
         done = self._finished_segments(encoder.name)
         self.spec: EncodeSpec
         self.spec, lost = encode_spec(
@@ -225,6 +232,8 @@ class Job:
             "encoder": f"{spec.encoder} {spec.preset} crf {spec.quality} {spec.pixel_format} ({spec.threads} threads)",
             "profile": self.settings.profile,
             "mode": self.settings.mode,
+            "working_size": list(self.processor.shown) if isinstance(self.processor, Scaled) else None,
+            "upscaler": self.processor.upscales_with if isinstance(self.processor, Scaled) else None,
             "models": self.context.models,
         }
 
