@@ -151,7 +151,7 @@ def test_foreign_files_are_not_replaced(tmp_path):
 
 def test_cancelled_it_leaves_no_file_under_the_name_and_goes_on(tmp_path):
     clip = synthetic(
-        tmp_path / "in.mp4", "-c:v", "libx264", "-preset", "ultrafast", seconds=25, rate="10", size="960x540"
+        tmp_path / "in.mp4", "-c:v", "libx264", "-preset", "ultrafast", seconds=25, rate="10", size="640x480"
     )
     stop, seen = threading.Event(), []
 
@@ -161,15 +161,15 @@ def test_cancelled_it_leaves_no_file_under_the_name_and_goes_on(tmp_path):
             stop.set()
 
     with pytest.raises(Cancelled):
-        prepare(clip, tmp_path / "o.mp4", listener, stop, height=480, preset="slow")
+        prepare(clip, tmp_path / "o.mp4", listener, stop, height=360, preset="medium")
     assert not (tmp_path / "o.mp4").exists()
     assert seen[0] == "start"
     assert seen[-1] == "cancelled"
     assert "progress" in seen
     first: list[dict] = []
-    prepare(clip, tmp_path / "o.mp4", first.append, height=480, preset="slow")
+    prepare(clip, tmp_path / "o.mp4", first.append, height=360, preset="medium")
     assert first[0]["resumed_at_frame"] >= 96
-    plain = prepare(clip, tmp_path / "p.mp4", height=480, preset="slow")
+    plain = prepare(clip, tmp_path / "p.mp4", height=360, preset="medium")
     assert frame_hashes(tmp_path / "o.mp4") == frame_hashes(plain.paths[0])
 
 

@@ -99,6 +99,22 @@ def test_there_are_no_seams(network, street):
     assert np.abs(seamed - whole).max() > 4, "the test would not see a seam"
 
 
+def test_out_of_memory_makes_the_tiles_smaller_and_says_so(network, street):
+    def run(picture):
+        if picture.shape[-1] > 110:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return network.run(picture)
+
+    small, said = planar(halved(street)[60:100, 100:300]), []
+    whole = SuperResolution((400, 80), network, 256).sharpen(small).int()
+    tight = SuperResolution((400, 80), Network(run, network.scale, network.reach), 256, said.append)
+    assert (tight.sharpen(small).int() - whole).abs().max() <= 1
+    assert [sentence.split()[-4] for sentence in said] == ["128", "64"]
+    starved = SuperResolution((400, 80), Network(lambda _: run(torch.empty(1, 3, 1, 999)), 4, 18), 256)
+    with pytest.raises(torch.OutOfMemoryError):
+        starved.sharpen(small)
+
+
 @pytest.mark.parametrize("factor", [1.3, 2, 3, 4, 5.5])
 def test_any_size_is_reached(network, factor):
     frame = planar(np.full((24, 32, 3), 90, np.uint8))

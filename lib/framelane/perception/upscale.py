@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import torch
 
 _EDGE = 10  # pixels repeated around the picture, as ncnn's realesrgan.cpp does (prepadding): zeros there would be seen
+
+_SMALLEST_TILE = 64
 
 
 class Upscaler(ABC):
@@ -99,13 +101,16 @@ class SuperResolution(Upscaler):
         size: (width, height) of what comes out.
         network: the network.
         tile: side in input pixels of the pieces that are computed at once, without their overlap.
+        degrade: is told when the GPU's memory ran out and the pieces were made smaller.
     """
 
     name = "realesrgan"
 
-    def __init__(self, size: tuple[int, int], network: Network, tile: int) -> None:
+    def __init__(
+        self, size: tuple[int, int], network: Network, tile: int, degrade: Callable[[str], None] = lambda _: None
+    ) -> None:
         super().__init__(size)
-        self.network, self.tile = network, tile
+        self.network, self.tile, self.degrade = network, tile, degrade
         self.stabiliser = Stabiliser()
 
     def next(self, frame: torch.Tensor) -> torch.Tensor:
@@ -126,7 +131,23 @@ class SuperResolution(Upscaler):
 
         ``s`` is the network's scale divided by the largest whole number that still reaches :attr:`size`: a network that
         enlarges four times where two times are wanted is averaged over 2x2 pixels within each tile.
+
+        Raises:
+            OutOfMemoryError: PyTorch's; even the smallest tile does not fit.
         """
+        import torch
+
+        while True:
+            try:
+                return self._in_tiles(frame)
+            except torch.OutOfMemoryError:
+                if self.tile <= _SMALLEST_TILE:
+                    raise
+                self.tile = max(_SMALLEST_TILE, self.tile // 2)
+            torch.cuda.empty_cache()
+            self.degrade(f"Memory ran out while scaling up; output.upscale_tile is {self.tile} from here on.")
+
+    def _in_tiles(self, frame: torch.Tensor) -> torch.Tensor:
         import torch
         from torch.nn import functional
 
@@ -212,4 +233,4 @@ def load_upscaler(name: str, size: tuple[int, int], context: Notes, *, tile: int
         return Lanczos(size)
     if context.device == "cpu":
         context.warn("realesrgan takes seconds a frame on a CPU; --set output.upscale=lanczos is much faster.")
-    return SuperResolution(size, network, tile)
+    return SuperResolution(size, network, tile, context.degrade)
