@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from framelane.errors import Cancelled, FramelaneError, UsageError
 
 if TYPE_CHECKING:
+    from framelane.preparation import Prepared, PrepareOptions, prepare
     from framelane.run import Result, process_video
 
 try:
@@ -19,7 +20,10 @@ try:
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
-__all__ = ["Cancelled", "FramelaneError", "Result", "UsageError", "__version__", "process_video"]
+__all__ = [
+    "Cancelled", "FramelaneError", "PrepareOptions", "Prepared", "Result", "UsageError", "__version__", "prepare",
+    "process_video",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
@@ -28,4 +32,8 @@ def __getattr__(name: str) -> Any:
         from framelane import run
 
         return getattr(run, name)
+    if name in ("prepare", "PrepareOptions", "Prepared"):
+        from framelane import preparation
+
+        return getattr(preparation, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from framelane import hardware, report
 from framelane.errors import FramelaneError, UsageError
-from framelane.settings import Settings
+from framelane.settings import HardwareSettings, Settings
 from framelane.video.writer import EXTENSIONS
 
 
@@ -26,13 +26,26 @@ def choose_device(settings: Settings, degrade: Callable[[str], None]) -> str:
     if reason is None:
         import torch
 
-        torch.cuda.set_per_process_memory_fraction(settings.hardware.gpu_memory_limit)
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(memory_share(settings.hardware, total))
         return "cuda"
     if required:
         raise FramelaneError(f"A GPU is required (--require-gpu), but none can be used: {reason}")
     if wanted == "cuda":
         degrade(f"Models run on the CPU instead of the GPU: {reason}")
     return "cpu"
+
+
+def memory_share(wanted: HardwareSettings, total: int) -> float:
+    """The share (0 to 1) of a GPU's memory that may be used: the smaller of the share and the absolute limit.
+
+    Args:
+        wanted: ``gpu_memory_limit`` and ``gpu_memory_gb``.
+        total: bytes of the GPU.
+    """
+    if not wanted.gpu_memory_gb:
+        return wanted.gpu_memory_limit
+    return min(wanted.gpu_memory_limit, wanted.gpu_memory_gb * (1 << 30) / total)
 
 
 def check_output(output: Path, clip: Path, *, gif: bool, overwrite: bool) -> None:

@@ -1,4 +1,4 @@
-"""The command line: run, doctor, models, bench."""
+"""The command line: run, prepare, doctor, models, bench."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from framelane.errors import Cancelled, FramelaneError, UsageError
+from framelane.resources import config_names
 
 if TYPE_CHECKING:
     from framelane.engine.events import Event
@@ -31,7 +32,9 @@ app.add_typer(models_app, name="models", no_args_is_help=True)
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")]
 Mode = Annotated[str | None, typer.Option(help="fast, balanced or quality.")]
-Profile = Annotated[str | None, typer.Option(help="auto, cpu or t4: what the hardware allows.")]
+Profile = Annotated[
+    str | None, typer.Option(help=f"What the hardware allows: auto, {', '.join(config_names('profiles'))}.")
+]
 Config = Annotated[Path | None, typer.Option(help="A YAML file of settings.")]
 
 
@@ -157,6 +160,37 @@ def _event_sink(target: str | None) -> Iterator[Any]:
                 file.flush()
 
         yield sink
+
+
+@app.command()
+def prepare(
+    clip: Annotated[Path, typer.Argument(help="The input video.")],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="The file to make; with --piece-seconds a folder, or a name to number."),
+    ],
+    height: Annotated[int, typer.Option(help="Lines at most, as in 720p; 0 keeps the clip's.")] = 720,
+    quality: Annotated[int, typer.Option(help="CRF: lower is better and larger.")] = 20,
+    preset: Annotated[str, typer.Option(help="x264's preset: slower is smaller.")] = "fast",
+    piece_seconds: Annotated[float | None, typer.Option(help="Cut into pieces of about this length.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that framelane did not make.")] = False,
+    events: Annotated[str | None, typer.Option(help="Write events as JSON lines to a file, or to - (stdout).")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a stack trace with an error.")] = False,  # noqa: ARG001
+) -> None:
+    """Make a clip that a small machine decodes easily: H.264, 8 bits, fewer lines, all timestamps and the audio kept."""
+    from framelane.preparation import PrepareOptions
+    from framelane.preparation import prepare as make
+
+    options = PrepareOptions(
+        height=height, quality=quality, preset=preset, piece_seconds=piece_seconds, overwrite=overwrite
+    )
+    if events not in (None, "-") and any(_same(Path(events), path) for path in (clip, output)):
+        raise UsageError(f"The events file {events} is also the clip or the output; choose another name.")
+    with _event_sink(events) as sink:
+        made = make(clip, output, options=options, progress=sink)
+    for path in made.paths:
+        _tell(f"Video   {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    _tell(f"Report  {made.report_path}")
 
 
 @app.command()

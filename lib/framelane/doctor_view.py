@@ -11,6 +11,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from framelane.profiles import features
+
 _LEVELS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
@@ -68,11 +70,19 @@ def _gpu(hardware: dict[str, Any]) -> list[tuple[str, str]]:
     major, minor = gpu["compute_capability"]
     return [
         ("GPU", f"{gpu['name']}{many}, compute capability {major}.{minor}"),
+        ("Precision", _precision((major, minor))),
         ("VRAM", f"{_gb(gpu['vram_free'])} free of {_gb(gpu['vram_total'])}"),
         ("CUDA", f"up to {gpu['cuda']}"),
         ("Driver", gpu["driver"]),
         torch,
     ]
+
+
+def _precision(capability: tuple[int, int]) -> str:
+    can = features(capability)
+    has = {"FP16 tensor cores": can.fp16, "bf16": can.bf16, "TF32": can.tf32, "FlashAttention 2": can.flash_attention}
+    yes, no = [name for name, there in has.items() if there], [name for name, there in has.items() if not there]
+    return "; ".join([f"FP32{''.join(f', {name}' for name in yes)}", *([f"not {', '.join(no)}"] if no else [])])
 
 
 def _codecs(report: dict[str, Any]) -> Table:

@@ -19,18 +19,20 @@ from framelane.engine.guard import keep_memory_flat
 from framelane.engine.pipeline import Pipeline, Plan
 from framelane.machine import usable_cores
 from framelane.processors.base import Context, Processor, create
-from framelane.settings import Settings
+from framelane.processors.scaled import Scaled
+from framelane.settings import Loaded
 from framelane.video.clip import Clip, fingerprint, probe, require_file
 from framelane.video.codecs import choose_encoder
 from framelane.video.gif import make_gif
 from framelane.video.join import join, verify
 from framelane.video.reader import Reader, open_reader
+from framelane.video.scale import working_size
 from framelane.video.writer import EncodeSpec, encode_spec, write_error
 
 # What the frames do not depend on: changing it does not throw finished segments away.
 _NOT_IN_IDENTITY = {
     "engine.queue_batches", "engine.min_free_mb", "output.require_gpu", "output.overwrite", "hardware.batch_size",
-    "hardware.gpu_memory_limit", "hardware.threads",
+    "hardware.gpu_memory_limit", "hardware.gpu_memory_gb", "hardware.empty_cache_every", "hardware.threads",
 }  # fmt: skip
 
 
@@ -88,7 +90,7 @@ class Job:
         source: the input video.
         processor: its name.
         output: the file to make.
-        settings: merged.
+        loaded: merged settings, and where they come from.
         listener: takes events, in the thread that calls :meth:`run`.
         cancel: set by anyone to stop.
     """
@@ -98,11 +100,12 @@ class Job:
         source: Path,
         processor: str,
         output: Path,
-        settings: Settings,
+        loaded: Loaded,
         listener: Callable[[Event], None],
         cancel: threading.Event,
     ) -> None:
-        self.source, self.output, self.settings = source, output, settings
+        self.source, self.output, self.loaded = source, output, loaded
+        self.settings = loaded.settings
         self.listener, self.cancel = listener, cancel
         self.processor: Processor = create(processor)
         self.notes = Notes(listener)
@@ -121,7 +124,11 @@ class Job:
         wanted = self.settings
         check_output(self.output, self.source, gif=wanted.gif.enabled, overwrite=wanted.output.overwrite)
         self.clip: Clip = probe(self.source)
+        if size := working_size(self.clip, wanted.hardware.working_height):
+            self.processor = Scaled(self.processor, size)
         check_disk(self.output, self.source, wanted.engine.min_free_mb)
+        for sentence in self.loaded.limited:
+            self.notes.degrade(sentence)
         device = choose_device(self.settings, self.notes.degrade)
         threads = self.settings.hardware.threads or usable_cores()
         self.context = Context(self.settings, device, threads, self.notes.warn, self.notes.degrade)
@@ -140,6 +147,9 @@ class Job:
         if encoder.reason:
             self.notes.degrade(encoder.reason)
         out = self.processor.open(self.clip, self.context)  # first: settings that do not fit leave no folder behind
+        by = self.loaded.origin["hardware.working_height"]
+        if isinstance(self.processor, Scaled) and by.startswith("profile"):
+            self.notes.degrade(self.processor.sentence(self.clip, by))
         done = self._finished_segments(encoder.name)
         self.spec: EncodeSpec
         self.spec, lost = encode_spec(
@@ -194,6 +204,7 @@ class Job:
             min_free=engine.min_free_mb * 1_000_000,
             done=done,
             frames=self.clip.expected_frames,
+            empty_cache_every=self.settings.hardware.empty_cache_every,
         )
         return Pipeline(
             self.reader,
@@ -222,6 +233,8 @@ class Job:
             "encoder": f"{spec.encoder} {spec.preset} crf {spec.quality} {spec.pixel_format} ({spec.threads} threads)",
             "profile": self.settings.profile,
             "mode": self.settings.mode,
+            "working_size": list(self.processor.shown) if isinstance(self.processor, Scaled) else None,
+            "upscaler": self.processor.upscales_with if isinstance(self.processor, Scaled) else None,
             "models": self.context.models,
         }
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from framelane.profiles import Vram, profile_for
+
 CGROUPS = Path("/sys/fs/cgroup")
 _MEMBERSHIP = Path("/proc/self/cgroup")
 _CPUINFO = Path("/proc/cpuinfo")
@@ -56,6 +58,7 @@ class Hardware:
         torch: version, or None where it does not import.
         torch_cuda: True where PyTorch computed something on the GPU.
         torch_reason: a sentence: what worked, or why it did not.
+        torch_gpu: what PyTorch itself measures of the GPU that it computes on, for where NVML does not answer.
     """
 
     gpu: Gpu | None
@@ -71,6 +74,7 @@ class Hardware:
     torch: str | None
     torch_cuda: bool
     torch_reason: str
+    torch_gpu: Vram | None = None
 
 
 def detect(path: Path | str = ".") -> Hardware:
@@ -97,7 +101,18 @@ def detect(path: Path | str = ".") -> Hardware:
         torch=version,
         torch_cuda=works,
         torch_reason=torch_reason,
+        torch_gpu=_torch_gpu() if works and gpu is None else None,
     )
+
+
+def _torch_gpu() -> Vram | None:
+    import torch
+
+    try:
+        free, total = torch.cuda.mem_get_info()
+        return Vram(total, free, torch.cuda.get_device_capability())
+    except Exception:  # a card that computes but cannot be asked: the caller takes the smallest profile
+        return None
 
 
 def find_gpu() -> tuple[Gpu | None, str | None]:
@@ -271,13 +286,18 @@ def memory_bandwidth_gbs(seconds: float = 0.4) -> float:
 
 
 def choose_profile(hardware: Hardware) -> tuple[str, str]:
-    """The profile that fits, and a sentence that says why."""
+    """The profile that fits, and a sentence that says why; see :func:`framelane.profiles.profile_for`."""
     if not hardware.torch_cuda:
         return "cpu", f"{hardware.gpu_reason or hardware.torch_reason} Models run on the CPU."
-    name = hardware.gpu.name if hardware.gpu else "a CUDA card that NVML does not show"
-    if re.search(r"\bT4\b", name):
-        return "t4", f"The GPU is a {name}, and PyTorch computes on it."
-    return "t4", f"PyTorch computes on the {name}, which has no profile of its own: t4 is the nearest."
+    gpu = hardware.gpu
+    found = Vram(gpu.vram_total, gpu.vram_free, gpu.compute_capability) if gpu else hardware.torch_gpu
+    if found is None:
+        return (
+            "memory_saver",
+            "PyTorch computes on a GPU whose memory cannot be measured, so the smallest profile is used.",
+        )
+    name, why = profile_for(found)
+    return name, f"{gpu.name if gpu else 'A GPU that only PyTorch sees'}: {why}"
 
 
 def detected_profile() -> tuple[str, str]:

@@ -17,6 +17,11 @@ def data_path(package: str, *parts: str) -> Path:
     return Path(str(resources.files(f"framelane.{package}"))).joinpath(*parts)
 
 
+def config_names(kind: str) -> list[str]:
+    """The names of the ``"modes"`` or ``"profiles"`` that ship, in alphabetical order."""
+    return sorted(path.stem for path in data_path("configs", kind).glob("*.yaml"))
+
+
 def cache_dir() -> Path:
     """The folder for downloaded weights: ``$FRAMELANE_CACHE``, else ``$XDG_CACHE_HOME/framelane``, else ``~/.cache``."""
     if own := os.environ.get("FRAMELANE_CACHE"):

@@ -61,7 +61,7 @@ def process_video(
         begun = True
         listener(event)
 
-    job = Job(Path(clip), processor, Path(output), loaded.settings, emit, cancel or threading.Event())
+    job = Job(Path(clip), processor, Path(output), loaded, emit, cancel or threading.Event())
     try:
         return job.run()
     except KeyboardInterrupt as interrupt:

@@ -2,6 +2,10 @@
 
 Layers, weakest first: defaults < profile (what the hardware allows) < mode (what the user picks) < the user's YAML
 < ``--set`` and keywords. :func:`load` merges them and remembers for every key which layer its value came from.
+
+Two rules keep profile and mode apart. A mode that nobody picked (``balanced``, then) is weaker than the profile: what
+the profile chose for the hardware stays. A mode that was picked is stronger, but never goes beyond the profile's
+``limits``: numbers that a mode or a default may not exceed. Only the user's own values may.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from framelane.errors import UsageError
-from framelane.resources import data_path
+from framelane.resources import config_names, data_path
 
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 
@@ -140,6 +144,17 @@ class OutputSettings(Section):
     )
     require_gpu: bool = Field(False, description="fail instead of falling back to the CPU")
     overwrite: bool = Field(False, description="replace an existing file that framelane did not make")
+    upscale: Literal["lanczos", "realesrgan"] = Field(
+        "lanczos",
+        description="how frames worked on at hardware.working_height get the clip's own size back: resampling, or a "
+        "network (seconds a frame on a CPU)",
+    )
+    upscale_tile: int = Field(
+        256,
+        ge=64,
+        le=2048,
+        description="side in pixels of the pieces that realesrgan takes at once: less needs less memory",
+    )
 
 
 class GifSettings(Section):
@@ -159,8 +174,24 @@ class HardwareSettings(Section):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models run")
     batch_size: int = Field(8, ge=1, le=64, description="frames per frame batch")
     threads: int = Field(0, ge=0, le=64, description="threads of the encoder and the models; 0 is the number of cores")
+    working_height: int = Field(
+        0,
+        ge=0,
+        le=4320,
+        description="lines at which frames are worked on (their shorter side, as in 480p); the output is scaled up to the "
+        "clip's own size; 0 is the clip's own",
+    )
     gpu_memory_limit: float = Field(0.9, gt=0.1, le=1, description="share of the GPU's memory that may be used")
+    gpu_memory_gb: float = Field(
+        0, ge=0, le=1024, description="GPU memory in GB (2^30 bytes) that may be used at most; 0 leaves it to the share"
+    )
     mixed_precision: bool = Field(False, description="FP16 under autocast on a GPU")
+    gradient_checkpointing: bool = Field(
+        False, description="compute a video transformer's layers twice instead of keeping them: less memory, more time"
+    )
+    empty_cache_every: int = Field(
+        0, ge=0, le=1000, description="give unused memory back to the system after every N frame batches; 0 is never"
+    )
 
 
 class Settings(Section):
@@ -169,7 +200,7 @@ class Settings(Section):
     mode: Literal["fast", "balanced", "quality"] = Field(
         "balanced", description="what the user picks: speed against quality"
     )
-    profile: str = Field("auto", description="what the hardware allows: auto, cpu or t4")
+    profile: str = Field("auto", description=f"what the hardware allows: auto, {', '.join(config_names('profiles'))}")
     attention: AttentionSettings = AttentionSettings()
     engine: EngineSettings = EngineSettings()
     output: OutputSettings = OutputSettings()
@@ -179,10 +210,15 @@ class Settings(Section):
 
 @dataclass(frozen=True)
 class Loaded:
-    """Merged settings and, for every dotted key, the layer its value came from."""
+    """Merged settings and, for every dotted key, the layer its value came from.
+
+    Attributes:
+        limited: in sentences, where the picked mode or a default wanted more than the profile allows.
+    """
 
     settings: Settings
     origin: Mapping[str, str] = field(default_factory=dict)
+    limited: tuple[str, ...] = ()
 
 
 def fields(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -208,7 +244,7 @@ def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def names(kind: Literal["modes", "profiles"]) -> list[str]:
     """The modes or profiles that ship, by name."""
-    return sorted(path.stem for path in data_path("configs", kind).glob("*.yaml"))
+    return config_names(kind)
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
@@ -287,20 +323,50 @@ def load(
     chosen_profile = (
         detected_profile if wanted == "auto" else _choice("profile", wanted, ["auto", *names("profiles")], where)
     )
-    layers = [
-        (f"profile {chosen_profile}", flatten(read_yaml(data_path("configs", "profiles", f"{chosen_profile}.yaml")))),
-        (f"mode {chosen_mode}", flatten(read_yaml(data_path("configs", "modes", f"{chosen_mode}.yaml")))),
-        (str(config), user),
-        ("the command line", given),
-    ]
+    profile_layer = (f"profile {chosen_profile}", profile_values(chosen_profile))
+    mode_layer = (f"mode {chosen_mode}", flatten(read_yaml(data_path("configs", "modes", f"{chosen_mode}.yaml"))))
+    picked = "mode" in given or "mode" in user
+    layers = [profile_layer, mode_layer] if picked else [mode_layer, profile_layer]
     merged: dict[str, Any] = {}
     origin = {key: "default" for key, _ in fields()}
-    for source, flat in layers:
+    for source, flat in [*layers, (str(config), user), ("the command line", given)]:
         for key, value in flat.items():
             _known(key, source)
             merged[key], origin[key] = value, source
     merged["profile"] = chosen_profile
-    return Loaded(_build(merged, origin), origin)
+    limited = _limit(merged, origin, chosen_profile, {*user, *given})
+    return Loaded(_build(merged, origin), origin, limited)
+
+
+def profile_values(name: str) -> dict[str, Any]:
+    """What a profile sets, by dotted key, without its limits."""
+    return flatten({k: v for k, v in _profile(name).items() if k != "limits"})
+
+
+def profile_limits(name: str) -> dict[str, float]:
+    """The numbers that a profile lets no mode and no default exceed, by dotted key."""
+    return flatten(_profile(name).get("limits", {}))
+
+
+def _profile(name: str) -> dict[str, Any]:
+    return read_yaml(data_path("configs", "profiles", f"{name}.yaml"))
+
+
+def _limit(merged: dict[str, Any], origin: dict[str, str], profile: str, own: set[str]) -> tuple[str, ...]:
+    """Hold values to the profile's limits, but for the user's own; returns what was held, in sentences."""
+    said = []
+    defaults = flatten(Settings().model_dump())
+    for key, most in profile_limits(profile).items():
+        _known(key, f"profile {profile}")
+        wanted = merged.get(key, defaults[key])
+        if key in own or wanted <= most:
+            continue
+        said.append(
+            f"{key} is {most:g} instead of {wanted:g} ({origin[key]}): more than the profile {profile} allows. "
+            f"--set {key}={wanted:g} takes it all the same."
+        )
+        merged[key], origin[key] = most, f"profile {profile} (limit)"
+    return tuple(said)
 
 
 def _choice(key: str, value: object, allowed: list[str], where: str) -> str:

@@ -1,4 +1,4 @@
-"""The README's settings table, made from the settings themselves: ``cd tests && python -m support.readme`` writes it."""
+"""The README's tables, made from the settings and profiles themselves: ``cd tests && python -m support.readme``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from framelane.settings import Settings, fields, flatten, load
+from framelane.profiles import GIB, RULES
+from framelane.settings import Settings, fields, flatten, load, names, profile_limits
 
 README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- settings -->", "<!-- /settings -->"
+PROFILES = "<!-- profiles -->", "<!-- /profiles -->"
 
 
 def _allowed(info) -> str:
@@ -41,11 +43,48 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def profiles() -> str:
+    """All profiles as a Markdown table, as they are where no mode was picked."""
+    lines = [
+        "| profile | chosen for | working lines | backbone | detector | maps/s (limit) | batch | precision | GPU memory |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    order = {rule.profile: index for index, rule in enumerate(RULES)}
+    for name in sorted(names("profiles"), key=lambda name: order.get(name, len(order))):
+        settings = load(profile=name).settings
+        eyes, machine = settings.attention, settings.hardware
+        most = profile_limits(name).get("attention.sample_fps")
+        absolute = f", at most {machine.gpu_memory_gb:g} GB" if machine.gpu_memory_gb else ""
+        cells = (
+            f"`{name}`", _chosen_for(name), machine.working_height or "the clip's", eyes.backbone,
+            eyes.detector if eyes.detector == "nanodet" else f"{eyes.detector} {eyes.detector_size}",
+            f"{eyes.sample_fps:g} ({'none' if most is None else f'{most:g}'})", machine.batch_size,
+            "FP16 mixed" if machine.mixed_precision else "FP32",
+            "" if machine.device == "cpu" else f"{machine.gpu_memory_limit * 100:.0f} %{absolute}",
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def _chosen_for(name: str) -> str:
+    rule = next((rule for rule in RULES if rule.profile == name), None)
+    if rule is None:
+        return "no GPU, or too little of it"
+    oldest, newest = (".".join(map(str, pair)) if pair else "" for pair in (rule.oldest, rule.newest))
+    if rule.newest and rule.newest != rule.oldest:
+        range_ = f"below {rule.newest[0] + 1}.0"
+    else:
+        range_ = oldest if newest else f"{oldest} and newer"
+    return f"{rule.free / GIB:g} GB free, capability {range_}"
+
+
 def main() -> None:
-    """Put the table between its marks."""
+    """Put the tables between their marks."""
     text = README.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    README.write_text(f"{before}{BEGIN}\n{table()}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    for (begin, end), content in (((BEGIN, END), table()), (PROFILES, profiles())):
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}"
+    README.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

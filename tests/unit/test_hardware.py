@@ -16,6 +16,7 @@ from rich.console import Console
 
 from framelane import hardware, machine
 from framelane.hardware import Gpu, choose_profile, detect, doctor_report, findings, memory_bandwidth_gbs, render_doctor
+from framelane.profiles import Vram
 
 LIB = Path(hardware.__file__).parents[1]
 GIB = 1 << 30
@@ -130,17 +131,28 @@ def machine_with(gpu=None, works=False):
 def test_the_profile_says_why():
     assert choose_profile(machine_with(T4, True))[0] == "t4"
     name, why = choose_profile(machine_with(replace(T4, name="NVIDIA A100-SXM4-40GB"), True))
-    assert name == "t4"
+    assert name == "t4", "measured, not named: this 'A100' has 15 GB and compute capability 7.5"
     assert "A100" in why
-    assert "nearest" in why
+    assert "14.6 of 15.0 GB" in why
+    assert "7.5" in why
+    real = replace(T4, vram_total=40 * GIB, vram_free=39 * GIB, compute_capability=(8, 0))
+    assert choose_profile(machine_with(real, True))[0] == "ultra_quality"
     name, why = choose_profile(machine_with())
     assert name == "cpu"
     assert "No NVIDIA driver" in why
     name, why = choose_profile(machine_with(T4, False))
     assert name == "cpu"
     assert "PyTorch was planted." in why
-    # "T400" and "T4G" are other cards.
-    assert "nearest" in choose_profile(machine_with(replace(T4, name="NVIDIA T400 4GB"), True))[1]
+    small = replace(T4, name="NVIDIA T4", vram_total=4 * GIB, vram_free=4 * GIB)
+    assert choose_profile(machine_with(small, True))[0] == "memory_saver"
+
+
+def test_a_gpu_that_only_pytorch_sees_is_measured_by_it():
+    unseen = replace(machine_with(None, True), torch_gpu=Vram(24 * GIB, 23 * GIB, (8, 9)))
+    name, why = choose_profile(unseen)
+    assert name == "high_quality"
+    assert "only PyTorch sees" in why
+    assert choose_profile(machine_with(None, True))[0] == "memory_saver", "where nothing can be measured"
 
 
 def test_every_profile_ships():

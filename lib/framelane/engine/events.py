@@ -69,9 +69,10 @@ def describe(event: Mapping[str, Any]) -> str:
         times = " ".join(f"{stage} {ms:.1f}" for stage, ms in event["stage_ms"].items())
         return f"frame {event['frame']}/{event['frames']} at {event['fps']:.1f} fps{eta} (ms a frame: {times})"
     if kind == "start":
+        mode = event.get("mode")
         resumed = f", going on at frame {event['resumed_at_frame']}" if event.get("resumed_at_frame") else ""
         return (
-            f"{event['clip']}: {event['processor']} in mode {event['mode']} on {event['device']} "
+            f"{event['clip']}: {event['processor']}{f' in mode {mode}' if mode else ''} on {event['device']} "
             f"(decoder {event['decoder']}, encoder {event['encoder']}){resumed}"
         )
     if kind == "segment":

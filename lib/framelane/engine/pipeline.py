@@ -51,6 +51,7 @@ class Plan:
         min_free: bytes of disk that must stay free.
         done: segments finished by an earlier run.
         frames: a guess at the number of frames.
+        empty_cache_every: frame batches between two times that unused memory is given back; 0 is never.
     """
 
     batch_size: int
@@ -59,6 +60,7 @@ class Plan:
     min_free: int = 0
     done: list[Segment] = field(default_factory=list)
     frames: int = 0
+    empty_cache_every: int = 0
 
 
 class Pipeline:
@@ -201,7 +203,7 @@ class Pipeline:
     def _process(self) -> None:
         boundary: float | None = None
         base = self.reader.clip.time_base
-        for batch in self._decoded:
+        for count, batch in enumerate(self._decoded, 1):
             for done in self._commit(batch):
                 boundary = self._forward(done, boundary)
                 del done
@@ -210,6 +212,8 @@ class Pipeline:
                 self._finished.put(self._checkpoint())
                 boundary = None
             del batch
+            if self.plan.empty_cache_every and count % self.plan.empty_cache_every == 0:
+                free_memory()
         for done in self.processor.flush():
             boundary = self._forward(done, boundary)
         if self._last_pts is None:

@@ -67,8 +67,8 @@ class Processor(ABC):
         version: raised whenever the same input would give another output: old unfinished work is then started anew.
     """
 
-    name: ClassVar[str] = ""
-    version: ClassVar[int] = 1
+    name: str = ""
+    version: int = 1
     _registry: ClassVar[dict[str, type[Processor]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

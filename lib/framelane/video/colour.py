@@ -110,6 +110,30 @@ def from_rgb(rgb: np.ndarray, tags: ColourTags, pixel_format: str) -> Any:
     )
 
 
+def resized(frame: Any, size: tuple[int, int], tags: ColourTags) -> Any:
+    """A decoded frame made smaller, by area, without a change of pixel format, matrix or range.
+
+    Args:
+        frame: an ``av.VideoFrame``.
+        size: coded (width, height).
+        tags: the clip's colour tags.
+    """
+    rgb = frame.format.is_rgb
+    matrix, range_ = (None, None) if rgb else (_SWS[tags.effective_matrix], tags.effective_range)
+    return _reformatter().reformat(
+        frame,
+        width=size[0],
+        height=size[1],
+        format="gbrp" if frame.format.name == "pal8" else None,  # a palette cannot be resampled
+        src_colorspace=matrix,
+        dst_colorspace=matrix,
+        src_color_range=range_,
+        dst_color_range=range_,
+        interpolation=_DOWN,
+        threads=1,
+    )
+
+
 def _planar_frame(rgb: np.ndarray) -> Any:
     from av.video.frame import VideoFrame
 

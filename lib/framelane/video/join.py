@@ -6,6 +6,7 @@ clip's length.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import io
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ from framelane.video.writer import SegmentInfo, write_error
 
 _FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 _LARGEST_TIMESCALE = 2**31 - 1
+_SEEK_MARGIN_S = 1
 
 
 @dataclass
@@ -42,15 +44,18 @@ class _Out:
 
 
 Segments = Sequence[tuple[Path, SegmentInfo]]
+Span = tuple[Fraction, Fraction | None]
 
 
-def join(segments: Segments, clip: Clip, output: Path) -> Joined:
+def join(segments: Segments, clip: Clip, output: Path, span: Span | None = None) -> Joined:
     """Join segments and the clip's audio into ``output``.
 
     Args:
         segments: the segments' NUT files in order, with what they hold.
         clip: the input, for its audio tracks, display matrix and metadata.
         output: file to write; ``.mp4``, ``.mov`` or ``.mkv``.
+        span: the stretch of the clip's clock in seconds that the output holds (None: to the end). Its audio is moved so
+            that the stretch begins at 0; the video's times are those of ``segments``. None is the whole clip.
 
     Raises:
         FramelaneError: the disk is full, or the container refuses what it is given.
@@ -65,13 +70,14 @@ def join(segments: Segments, clip: Clip, output: Path) -> Joined:
             target.metadata.update({k: v for k, v in clip.metadata.items() if k in _KEPT_METADATA})
             video = _video_track(target, segments[0][0], clip)
             with open_container(clip.path) as source:
-                target.set_chapters(source.chapters())
+                if span is None:
+                    target.set_chapters(source.chapters())
                 tracks = [_AudioTrack(target, source, track.index, result.notes) for track in clip.audio]
                 wanted = {t.index: t for t in tracks if t.usable}
                 target.start_encoding()
                 streams = [_video_packets(segments, video, clip, result)]
                 if wanted:
-                    streams.append(_audio_packets(source, wanted))
+                    streams.append(_audio_packets(source, wanted, span))
                 _mux_all(target, heapq.merge(*streams), result)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise write_error(output, error, "joined from its segments") from error
@@ -237,16 +243,21 @@ def _copyable(stream: Any, container_format: str) -> bool:
     return True
 
 
-def _audio_packets(source: Any, tracks: dict[int, _AudioTrack]) -> Iterator[_Out]:
+def _audio_packets(source: Any, tracks: dict[int, _AudioTrack], span: Span | None) -> Iterator[_Out]:
     import av
 
     due = 0.0
+    if span and span[0] > _SEEK_MARGIN_S:
+        with contextlib.suppress(av.error.FFmpegError, OSError):  # else it is read from the start
+            source.seek(int((span[0] - _SEEK_MARGIN_S) * av.time_base))
     demuxed = source.demux([t.source for t in tracks.values()])
     while True:
         try:
             packet = next(demuxed, None)
             if packet is None:
                 return
+            if span and packet.size and not _moved(packet, span):
+                continue
             ready = list(tracks[packet.stream.index].packets(packet))
         except av.error.FFmpegError:  # a damaged stretch of audio: the rest is still wanted
             continue
@@ -254,6 +265,20 @@ def _audio_packets(source: Any, tracks: dict[int, _AudioTrack]) -> Iterator[_Out
             if out.dts is not None:
                 due = max(due, float(out.dts * out.time_base))
             yield _Out(due, out)
+
+
+def _moved(packet: Any, span: Span) -> bool:
+    """Whether a packet begins within the span; its times are then counted from the span's beginning."""
+    if packet.pts is None:
+        return False
+    begins = packet.pts * Fraction(packet.time_base)
+    # A packet that begins just before the first frame (priming) belongs to the beginning of the clip.
+    if (begins < span[0] and span[0] > 0) or (span[1] is not None and begins >= span[1]):
+        return False
+    shift = round(span[0] / Fraction(packet.time_base))
+    packet.pts -= shift
+    packet.dts = None if packet.dts is None else packet.dts - shift
+    return True
 
 
 def verify(output: Path, clip: Clip, first: SegmentInfo, last: SegmentInfo, frames: int) -> None:

@@ -42,6 +42,7 @@ class EncodeSpec:
         preset: x264/x265 preset.
         threads: encoder threads. x264's output depends on it, so it is never "auto" here.
         pad: columns and rows repeated at the right and at the bottom to make both sides even.
+        keyframes: frames from one key frame to the next at most; 0 leaves it to the encoder.
     """
 
     encoder: str
@@ -56,11 +57,14 @@ class EncodeSpec:
     threads: int
     sample_aspect: Fraction | None = None
     pad: tuple[int, int] = (0, 0)
+    keyframes: int = 0
 
     @property
     def options(self) -> dict[str, str]:
         """The encoder's private options."""
         own = {"preset": self.preset, "crf": str(self.quality)}
+        if self.keyframes:
+            own["g"] = str(self.keyframes)
         if self.encoder == "libx265":
             own["x265-params"] = f"log-level=error:pools={self.threads}:frame-threads={min(self.threads, 2)}"
         return own

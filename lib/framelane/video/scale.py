@@ -1,0 +1,60 @@
+"""The working size: frames made smaller after decoding, with everything else of the clip kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from framelane.video.clip import Clip
+from framelane.video.colour import resized
+from framelane.video.frames import FrameBatch
+
+
+def working_size(clip: Clip, lines: int) -> tuple[int, int] | None:
+    """The coded (width, height) at which a clip's shorter displayed side has about ``lines`` pixels.
+
+    Both sides are even, so the aspect ratio is kept to within a pixel.
+
+    Args:
+        clip: the input.
+        lines: as in 480p; 0 keeps the clip's own size.
+
+    Returns:
+        None where the clip is no larger than that: nothing is ever made larger.
+    """
+    shorter = min(clip.width, clip.height)
+    if not lines or shorter <= lines:
+        return None
+    width, height = (max(2, 2 * round(side * lines / shorter / 2)) for side in (clip.width, clip.height))
+    return width, height
+
+
+def shrunk_clip(clip: Clip, size: tuple[int, int]) -> Clip:
+    """The clip as it looks to a processor that works at another size.
+
+    The colour tags stay as they are, with the height that decides over an untagged matrix: it is the same picture.
+
+    Args:
+        clip: the input.
+        size: coded (width, height).
+    """
+    return replace(clip, width=size[0], height=size[1])
+
+
+def shrunk(batch: FrameBatch, size: tuple[int, int]) -> FrameBatch:
+    """A frame batch at the working size: the planes as decoded, resampled by area, in their own pixel format.
+
+    Args:
+        batch: as decoded; it is not changed, and no RGB of its size is made.
+        size: coded (width, height).
+    """
+    tags = batch.layout.colour
+    return FrameBatch(
+        planes=tuple(resized(plane, size, tags) for plane in batch.planes),
+        pts=batch.pts,
+        durations=batch.durations,
+        first_index=batch.first_index,
+        layout=replace(batch.layout, width=size[0], height=size[1]),
+        before=None if batch.before is None else resized(batch.before, size, tags),
+        before_pts=batch.before_pts,
+        rows=batch.rows,
+    )
