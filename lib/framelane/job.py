@@ -15,9 +15,9 @@ from framelane import settings as settings_module
 from framelane.checks import check_disk, check_output, choose_device
 from framelane.engine.checkpoint import Segment, WorkFolder, sync_folder
 from framelane.engine.events import Event
-from framelane.engine.guard import keep_memory_flat
 from framelane.engine.pipeline import Pipeline, Plan
 from framelane.machine import usable_cores
+from framelane.memory import keep_memory_flat
 from framelane.processors.base import Context, Processor, create
 from framelane.processors.scaled import Scaled
 from framelane.settings import Loaded

@@ -14,8 +14,8 @@ import pytest
 import framelane
 import support.processors
 from framelane.engine.channel import Aborted, Channel
-from framelane.engine.guard import is_out_of_memory
 from framelane.errors import FramelaneError, OutOfMemory
+from framelane.memory import is_out_of_memory
 from framelane.processors.base import OutputSpec, Processor
 from support.clips import STREET, WALKER, needs_ffmpeg, synthetic
 from support.read import frame_hashes

@@ -113,6 +113,26 @@ def test_going_on_anywhere_gives_the_same_maps(model, pixels, overlap):
             assert found[later].action == whole[later].action
 
 
+def test_where_memory_runs_out_a_window_is_done_with_checkpointing_and_it_is_said(model, pixels, monkeypatch):
+    want = run(windows(model, method="gmar"), pixels[:9])
+    said, plain = [], model.capture
+
+    def capture(*arguments):
+        if not model.checkpointing:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return plain(*arguments)
+
+    monkeypatch.setattr(model, "capture", capture)
+    monkeypatch.setattr(model, "checkpointing", False)
+    maps = windows(model, method="gmar")
+    maps.degrade = said.append
+    found = run(maps, pixels[:9])
+    (sentence,) = said
+    assert "checkpointing" in sentence
+    for index in want:
+        np.testing.assert_allclose(found[index].grid, want[index].grid, atol=1e-5)
+
+
 def test_slots_become_frames_without_a_loss():
     volume = np.random.default_rng(0).random((4, 3, 5)).astype(np.float32)
     volume /= volume.sum()

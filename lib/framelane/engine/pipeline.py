@@ -20,8 +20,8 @@ from typing import Any
 from framelane.engine.channel import Aborted, Channel
 from framelane.engine.checkpoint import Record, Segment, WorkFolder
 from framelane.engine.events import Event, Listener, Meter
-from framelane.engine.guard import free_memory, is_out_of_memory
 from framelane.errors import Cancelled, FramelaneError, OutOfMemory, chain
+from framelane.memory import free_memory, is_out_of_memory
 from framelane.processors.base import Processor
 from framelane.video.frames import FrameBatch
 from framelane.video.reader import Position, Reader, checksum

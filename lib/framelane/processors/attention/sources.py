@@ -77,6 +77,7 @@ def open_windows(context: Context) -> WindowMaps:
         window=options.window,
         mixed_precision=hardware.mixed_precision,
         pooling=options.pooling,
+        checkpointing=hardware.gradient_checkpointing,
     )
     start_layer = backbone.usual_start if options.start_layer is None else options.start_layer
     backbone.check_layer(start_layer)
@@ -89,6 +90,7 @@ def open_windows(context: Context) -> WindowMaps:
         overlap=options.overlap,
         start_layer=start_layer,
         target=options.target,
+        degrade=context.degrade,
     )
 
 

@@ -64,6 +64,7 @@ class VideoBackbone(ABC):
         frames: frames in one window.
         resolution: side in pixels of the square that frames are resized to.
         classes: names of the classes, in the order of the logits.
+        checkpointing: run every layer twice instead of keeping what it needs for gradients.
     """
 
     usual_start: ClassVar[int] = 0
@@ -98,7 +99,7 @@ class VideoBackbone(ABC):
         self.device, self.classes, self.frames, self.resolution = device, classes, frames, resolution
         self._model = model.eval().requires_grad_(False).to(device)
         self._half = mixed_precision and device.startswith("cuda")
-        self._checkpointing = checkpointing
+        self.checkpointing = checkpointing
 
     @property
     @abstractmethod
@@ -162,7 +163,7 @@ class VideoBackbone(ABC):
         """
         self.check_layer(start_layer)
         self.check_target(target)
-        if gradients and self._checkpointing:
+        if gradients and self.checkpointing:
             from framelane.processors.attention.recompute import recomputed
 
             return recomputed(self, pixels, start_layer, target)

@@ -7,11 +7,13 @@ last window of a shot ends at its last sample; a shot that is shorter than a win
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from framelane.memory import free_memory, is_out_of_memory
 from framelane.processors.attention.lanes import Seen
 from framelane.processors.attention.maps import Maps
 
@@ -27,6 +29,7 @@ class WindowModel(Protocol):
 
     frames: int
     classes: list[str]
+    checkpointing: bool
 
     def shrink(self, rgb: Tensor) -> Tensor:
         """Frames at the model's size."""
@@ -60,6 +63,7 @@ class WindowMaps(Maps):
         overlap: share of a window that the next one covers again, 0 to below 1.
         start_layer: the first layer that counts.
         target: whose attention; see ``VideoBackbone.capture``.
+        degrade: takes a sentence where memory forces a slower way.
     """
 
     def __init__(
@@ -72,8 +76,9 @@ class WindowMaps(Maps):
         overlap: float,
         start_layer: int,
         target: str,
+        degrade: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.name = name
+        self.name, self.degrade = name, degrade
         self.model, self.method, self.rate = model, method, rate
         self.start_layer, self.target = start_layer, target
         self.length = model.frames
@@ -123,7 +128,12 @@ class WindowMaps(Maps):
         count = len(window)
         window += window[-1:] * (self.length - count)
         pixels = self.model.prepare(torch.cat(window))
-        capture = self.model.capture(pixels, self.method.needs_gradients, self.start_layer, self.target)
+        try:
+            capture = self._capture(pixels)
+        except Exception as error:
+            if not is_out_of_memory(error) or self.model.checkpointing or not self.method.needs_gradients:
+                raise
+            capture = self._frugally(pixels)
         volume = self.method.maps(capture)[0].cpu().numpy()
         assert capture.logits is not None
         probabilities = capture.logits[0].softmax(dim=0).cpu().numpy()
@@ -131,6 +141,19 @@ class WindowMaps(Maps):
             weight = float(min(place + 1, self.length - place))  # a window knows least of what is at its ends
             self._blend(start + place, weight, grid, probabilities)
         self._after = start + count
+
+    def _capture(self, pixels: Tensor) -> VideoCapture:
+        return self.model.capture(pixels, self.method.needs_gradients, self.start_layer, self.target)
+
+    def _frugally(self, pixels: Tensor) -> VideoCapture:
+        """The same with gradient checkpointing, from here on: a window cannot be halved as a frame batch can."""
+        free_memory()
+        self.model.checkpointing = True
+        self.degrade(
+            "Memory ran out in a window of the video transformer; gradient checkpointing is on from here on, which gives "
+            "the same maps and takes longer."
+        )
+        return self._capture(pixels)
 
     def _blend(self, ordinal: int, weight: float, grid: np.ndarray, probabilities: np.ndarray) -> None:
         if ordinal < self._settled:
