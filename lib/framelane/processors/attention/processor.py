@@ -21,6 +21,7 @@ from framelane.processors.attention.methods import Method, get_method
 from framelane.processors.attention.metrics import cumulative, fold, row, share
 from framelane.processors.attention.motion import Step, steps
 from framelane.processors.attention.picture import Picture
+from framelane.processors.attention.schedule import duties, history
 from framelane.processors.base import Context, OutputSpec, Processor, Snapshot
 from framelane.settings import AttentionSettings
 from framelane.video.clip import Clip
@@ -37,11 +38,13 @@ class Inferred:
         steps: how each frame relates to the one before.
         grids: maps ``(gh, gw)`` at sampled frames.
         detections: ``supervision.Detections`` at detected frames.
+        same_as: at frames where nothing has changed since a detected one, the index in the clip of that one.
     """
 
     steps: list[Step]
     grids: dict[int, np.ndarray]
     detections: dict[int, Any]
+    same_as: dict[int, int]
 
 
 class Attention(Processor):
@@ -63,6 +66,7 @@ class Attention(Processor):
             self._load_backbone(context)
         if "b" in options.channels:
             self._load_detector(context)
+            self.history = history(options.detect_every)
         self.boxes = BoxLane(
             load_tracker(options.tracker, rate=rate / options.detect_every, threshold=options.detection_threshold)
         )
@@ -110,7 +114,9 @@ class Attention(Processor):
         options = self.options
         camera = self.detector is not None and self.boxes.tracker.wants_camera
         found = steps(batch, options.cut_threshold, camera=camera)
-        grids, detections = {}, {}
+        every = options.detect_every
+        duty = duties(batch, found, every, options.cut_threshold) if self.detector else None
+        grids, detections, same_as = {}, {}, {}
         for index, step in enumerate(found):
             if self.backbone and self.method and (step.cut or self._is_sample(batch, index)):
                 capture = self.backbone.capture(
@@ -119,9 +125,11 @@ class Attention(Processor):
                     self.start_layer,
                 )
                 grids[index] = self.method.maps(capture)[0].cpu().numpy()
-            if self.detector and (step.cut or (batch.first_index + index) % self.options.detect_every == 0):
+            if self.detector and duty and duty[index] == "detect":
                 detections[index] = self.detector.detect(batch.rgb[index : index + 1])[0]
-        return Inferred(found, grids, detections)
+            elif duty and duty[index] == "repeat":
+                same_as[index] = batch.first_index + index - every
+        return Inferred(found, grids, detections, same_as)
 
     def _is_sample(self, batch: FrameBatch, index: int) -> bool:
         """A frame is sampled when a tick of ``sample_fps`` falls on it, or lies between it and the frame before."""
@@ -142,7 +150,11 @@ class Attention(Processor):
         """Queue the frames and give back those whose maps and boxes are known."""
         for index, step in enumerate(inferred.steps):
             item = Pending(
-                batch.slice(index, index + 1), step, inferred.grids.get(index), inferred.detections.get(index)
+                batch.slice(index, index + 1),
+                step,
+                inferred.grids.get(index),
+                inferred.detections.get(index),
+                inferred.same_as.get(index),
             )
             self.waiting.append(item)
             if item.grid is not None:
