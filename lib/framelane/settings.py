@@ -101,7 +101,13 @@ class AttentionSettings(Section):
         le=896,
         description="square root of the pixel area given to the backbone; an image backbone keeps the aspect ratio",
     )
-    detect_every: int = Field(2, ge=1, le=10, description="detect on every N-th frame; boxes between are interpolated")
+    detect_every: int = Field(
+        2,
+        ge=1,
+        le=10,
+        description="detect on every N-th frame, at once after a cut, and on every 4N-th while the picture stands still; "
+        "boxes between are interpolated",
+    )
     detection_threshold: float = Field(0.35, ge=0.05, le=0.95, description="lowest detection score that starts a track")
     classes: list[str] = Field(default_factory=list, description="COCO class names to keep; empty keeps all")
     smoothing_s: float = Field(

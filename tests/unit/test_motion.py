@@ -79,7 +79,7 @@ def run_lane(frames, sampled, cut_at=None, noise=None, time_constant=0.25):
         offset = cut_at if cut_at is not None and index >= cut_at else 0
         here = index in sampled or step.cut
         seen = Seen(true_map(index - offset, noise=noise)) if here else None
-        waiting.append(Pending(data.slice(index, index + 1), step, here, None, seen))
+        waiting.append(Pending(data.slice(index, index + 1), step, here, None, seen=seen))
     fill_maps(waiting, ended=True)
     smoother = Smoother(time_constant)
     return [(item, *smoother.update(item.field, item.step, item.time)) for item in waiting]

@@ -69,6 +69,7 @@ class Item:
 
     def __init__(self, index, found):
         self.index, self.time, self.detections, self.tracks = index, index / 25, found, None
+        self.same_as = None
         self.step = type("Step", (), {"cut": index == 0, "camera": None})
 
 

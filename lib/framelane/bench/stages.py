@@ -29,7 +29,7 @@ class SleepingReader:
         self.frames = frames
         self.clip = SimpleNamespace(path=Path("simulated"), time_base=Fraction(1, _RATE))
 
-    def batches(self, size: int, after: Position | None = None) -> Iterator[FrameBatch]:
+    def batches(self, size: int, after: Position | None = None, history: int = 1) -> Iterator[FrameBatch]:
         """Frame batches of up to ``size`` frames."""
         from av import VideoFrame
 

@@ -189,7 +189,7 @@ class Pipeline:
     # -- stages ------------------------------------------------------------------------------------------------------
 
     def _decode(self) -> None:
-        batches = self.reader.batches(self.plan.batch_size, self._after)
+        batches = self.reader.batches(self.plan.batch_size, self._after, self.processor.history)
         while True:
             started = time.perf_counter()
             batch = next(batches, None)

@@ -65,10 +65,12 @@ class Processor(ABC):
     Attributes:
         name: what the user types.
         version: raised whenever the same input would give another output: old unfinished work is then started anew.
+        history: how many frames before a batch ``infer`` may look at; set it in ``open``.
     """
 
     name: str = ""
     version: int = 1
+    history: int = 1
     _registry: ClassVar[dict[str, type[Processor]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

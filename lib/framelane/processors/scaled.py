@@ -37,6 +37,7 @@ class Scaled(Processor):
         self.upscaler: Upscaler | None = None
         self.layout: Layout | None = None
         self.released = -1
+        self._small: dict[int, Any] = {}  # the frames before a batch were made smaller with the batch before it
         self._kept: dict[int, Any] = {}  # frames as decoded that may yet pass untouched
 
     def open(self, clip: Clip, context: Context) -> OutputSpec:
@@ -44,6 +45,7 @@ class Scaled(Processor):
         small = shrunk_clip(clip, self.size)
         self._shown = small.display_size
         spec = self.inner.open(small, context)
+        self.history = self.inner.history
         if spec.touches:
             wanted = context.settings.output
             self.upscaler = load_upscaler(wanted.upscale, clip.display_size, context, tile=wanted.upscale_tile)
@@ -74,7 +76,7 @@ class Scaled(Processor):
 
     def infer(self, batch: FrameBatch) -> _Inferred:
         """The smaller batch, and what the inner processor finds in it."""
-        small = shrunk(batch, self.size)
+        small = shrunk(batch, self.size, self._small)
         return _Inferred(small, self.inner.infer(small))
 
     def commit(self, batch: FrameBatch, inferred: _Inferred) -> list[FrameBatch]:

@@ -81,6 +81,8 @@ class FrameBatch:
         before: the frame just before the first one as decoded (None at the start of the clip), for whatever compares
             neighbours, so that it need not remember anything.
         before_pts: its timestamp.
+        earlier: frames before that one, oldest first: as many as the processor's ``history`` asks for, or more, or
+            all since the start of the clip.
         rows: results to be written beside the frames, JSON-able; they land in the frames' segment.
     """
 
@@ -91,6 +93,7 @@ class FrameBatch:
     layout: Layout
     before: Any = None
     before_pts: int | None = None
+    earlier: tuple[Any, ...] = field(default=(), repr=False)
     rows: tuple[dict[str, Any], ...] = ()
     _drawn: torch.Tensor | None = None
     _pixels: _Pixels | None = field(default=None, repr=False)
@@ -150,6 +153,7 @@ class FrameBatch:
     def slice(self, start: int, stop: int) -> FrameBatch:
         """Frames ``start`` to ``stop`` (exclusive) as a batch that shares these pixels."""
         first = start == 0
+        past = self.earlier if first or self.before is None else (*self.earlier, self.before)
         return replace(
             self,
             planes=self.planes[start:stop],
@@ -158,6 +162,7 @@ class FrameBatch:
             first_index=self.first_index + start,
             before=self.before if first else self.planes[start - 1],
             before_pts=self.before_pts if first else self.pts[start - 1],
+            earlier=past + self.planes[: max(0, start - 1)],
             rows=self.rows[start:stop],
             _drawn=None if self._drawn is None else self._drawn[start:stop],
             _offset=self._offset + start,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -63,7 +64,7 @@ class Reader:
         self._damaged: list[float] = []
         self._end_pts: int | None = None
 
-    def batches(self, size: int, after: Position | None = None) -> Iterator[FrameBatch]:
+    def batches(self, size: int, after: Position | None = None, history: int = 1) -> Iterator[FrameBatch]:
         """Frame batches of up to ``size`` frames.
 
         Batches begin at multiples of ``size``, wherever the iteration starts, so that a resumed job forms the same
@@ -72,6 +73,7 @@ class Reader:
         Args:
             size: frames per batch, at least 1.
             after: the frame just before the first one wanted; None starts at the beginning.
+            history: how many frames before each batch it carries; fewer only at the clip's start.
         """
         layout = Layout(
             self.clip.width,
@@ -83,9 +85,9 @@ class Reader:
         )
         index = after.index + 1 if after else 0
         held: list[_Decoded] = []
-        before: _Decoded | None = None
-        for previous, item in self._from(after):
-            before = previous if not held else before
+        before: tuple[_Decoded, ...] = ()
+        for recent, item in self._from(after, history):
+            before = recent if not held else before
             held.append(item)
             if (index + len(held)) % size == 0:
                 yield _batch(held, index, layout, before)
@@ -95,34 +97,35 @@ class Reader:
         self.frames_read = index + len(held)
         self._conclude()
 
-    def _from(self, after: Position | None) -> Iterator[tuple[_Decoded | None, _Decoded]]:
-        """Frames after a position, each with the one before it."""
+    def _from(self, after: Position | None, history: int) -> Iterator[tuple[tuple[_Decoded, ...], _Decoded]]:
+        """Frames after a position, each with those before it."""
         if after is None:
-            yield from _paired(self._decode(None))
+            yield from _with_history(self._decode(None), history)
             return
-        pairs = _paired(self._decode(after.pts))
-        for previous, item in pairs:
-            if previous is None or previous.pts < after.pts:
+        pairs = _with_history(self._decode(after.pts, history), history)
+        for recent, item in pairs:
+            if not recent or recent[-1].pts < after.pts:
                 continue
-            if previous.pts == after.pts and checksum(previous.frame) == after.crc:
-                yield previous, item
+            whole = len(recent) >= min(history, after.index + 1)
+            if whole and recent[-1].pts == after.pts and checksum(recent[-1].frame) == after.crc:
+                yield recent, item
                 yield from pairs
                 return
             break
         pairs.close()
         self._damaged.clear()
-        for index, pair in enumerate(_paired(self._decode(None))):
+        for index, pair in enumerate(_with_history(self._decode(None), history)):
             if index > after.index:
                 yield pair
 
-    def _decode(self, seek_pts: int | None) -> Iterator[_Decoded]:
+    def _decode(self, seek_pts: int | None, history: int = 1) -> Iterator[_Decoded]:
         """All frames that decode, from the start or from a key frame well before ``seek_pts``."""
         with open_container(self.clip.path) as container:
             stream = video_stream(container, self.clip.path)
             stream.thread_type = "AUTO"
             stream.codec_context.thread_count = self.threads
             if seek_pts is not None:
-                margin = int(_SEEK_MARGIN_S / stream.time_base)
+                margin = int((_SEEK_MARGIN_S + history / float(self.clip.rate)) / stream.time_base)
                 try:
                     container.seek(max(self.clip.start_pts, seek_pts - margin), stream=stream, backward=True)
                 except OSError:
@@ -192,11 +195,11 @@ def open_reader(clip: Clip, threads: int = 0) -> Reader:
     return Reader(clip, threads)
 
 
-def _paired(items: Iterator[_Decoded]) -> Any:
-    previous = None
+def _with_history(items: Iterator[_Decoded], history: int) -> Any:
+    recent: deque[_Decoded] = deque(maxlen=history)
     for item in items:
-        yield previous, item
-        previous = item
+        yield tuple(recent), item
+        recent.append(item)
 
 
 def _timed(frames: Iterator[Any], clip: Clip) -> Iterator[_Decoded]:
@@ -226,13 +229,14 @@ def _conform(frame: Any, clip: Clip) -> Any:
     return fitted
 
 
-def _batch(items: list[_Decoded], index: int, layout: Layout, before: _Decoded | None) -> FrameBatch:
+def _batch(items: list[_Decoded], index: int, layout: Layout, before: tuple[_Decoded, ...]) -> FrameBatch:
     return FrameBatch(
         planes=tuple(item.frame for item in items),
         pts=tuple(item.pts for item in items),
         durations=tuple(item.duration for item in items),
         first_index=index,
         layout=layout,
-        before=before.frame if before else None,
-        before_pts=before.pts if before else None,
+        before=before[-1].frame if before else None,
+        before_pts=before[-1].pts if before else None,
+        earlier=tuple(item.frame for item in before[:-1]),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from framelane.video.clip import Clip
 from framelane.video.colour import resized
@@ -40,21 +41,32 @@ def shrunk_clip(clip: Clip, size: tuple[int, int]) -> Clip:
     return replace(clip, width=size[0], height=size[1])
 
 
-def shrunk(batch: FrameBatch, size: tuple[int, int]) -> FrameBatch:
+def shrunk(batch: FrameBatch, size: tuple[int, int], known: dict[int, Any]) -> FrameBatch:
     """A frame batch at the working size: the planes as decoded, resampled by area, in their own pixel format.
 
     Args:
         batch: as decoded; it is not changed, and no RGB of its size is made.
         size: coded (width, height).
+        known: smaller frames made before, by number; those of this batch and of the frames before it are left in it.
     """
+    past = (*batch.earlier, batch.before) if batch.before is not None else ()
+    numbers = range(batch.first_index - len(past), batch.first_index + len(batch))
     tags = batch.layout.colour
+    small = {
+        number: known[number] if number in known else resized(plane, size, tags)
+        for number, plane in zip(numbers, (*past, *batch.planes), strict=True)
+    }
+    known.clear()
+    known.update(small)
+    before, planes = tuple(small.values())[: len(past)], tuple(small.values())[len(past) :]
     return FrameBatch(
-        planes=tuple(resized(plane, size, tags) for plane in batch.planes),
+        planes=planes,
         pts=batch.pts,
         durations=batch.durations,
         first_index=batch.first_index,
         layout=replace(batch.layout, width=size[0], height=size[1]),
-        before=None if batch.before is None else resized(batch.before, size, tags),
+        before=before[-1] if before else None,
+        earlier=before[:-1],
         before_pts=batch.before_pts,
         rows=batch.rows,
     )

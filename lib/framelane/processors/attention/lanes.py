@@ -16,6 +16,7 @@ from framelane.perception.camera import Motion, compose, from_json, to_json
 from framelane.perception.detectors import Family, family_of
 from framelane.processors.attention.arrays import follow, normalised_grid, pack, unpack
 from framelane.processors.attention.motion import Step, between, to_field
+from framelane.processors.attention.schedule import Given
 from framelane.video.frames import FrameBatch
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Pending:
         sampled: a map is, or will be, computed here.
         detections: what was detected here; None between detections.
         seen: what the backbone says of a sampled frame, once known.
+        same_as: index of an earlier frame, if a detector would find here what it found there; None if it would not.
         field: its own map, once known.
         moment: how much of the attention of its windows falls on it, 1 is its even share; None for image backbones.
         action: the most likely class and its probability; None for image backbones.
@@ -93,6 +95,7 @@ class Pending:
     step: Step
     sampled: bool
     detections: supervision.Detections | None
+    same_as: int | None = None
     seen: Seen | None = None
     field: np.ndarray | None = None
     moment: float | None = None
@@ -158,6 +161,7 @@ class BoxLane:
         tracked: tracks at detected frames, by frame index: the last one that may still be interpolated from, and later.
         until: index of the last frame looked at.
         camera: the camera's motion since the frame that was last given to the tracker.
+        given: what the tracker was given last, of this scene: at the last turn, and at the frame after a cut.
     """
 
     tracker: Tracker
@@ -165,6 +169,7 @@ class BoxLane:
     tracked: dict[int, list[Track]] = field(default_factory=dict)
     until: int = -1
     camera: Motion | None = None
+    given: list[Given] = field(default_factory=list)
 
     def track(self, item: Pending) -> None:
         """Give a frame's detections to the tracker, once; a replayed frame keeps the answer of the first time."""
@@ -173,12 +178,15 @@ class BoxLane:
         self.until = item.index
         self.camera = compose(self.camera, item.step.camera)
         if item.step.cut:
-            self.camera = None
+            self.camera, self.given = None, []
             self.tracker.forget()
-        if item.detections is None:
+        detections = item.detections
+        if detections is None:
+            detections = next((old.detections() for old in self.given if old.index == item.same_as), None)
+        if detections is None:
             return
-        answer = self.tracker.update(item.detections, item.time, self.camera)
-        self.camera = None
+        answer = self.tracker.update(detections, item.time, self.camera)
+        self.camera, self.given = None, [*self.given[-1:], Given.of(item.index, detections)]
         names = answer.data.get("class_name", ())
         # Rounded as a snapshot rounds them, so that frames that wait see the same maps before and after a resume.
         own = [unpack(pack(grid, "float16")) for grid in answer.data.get("attention", [None] * len(answer))]
@@ -224,6 +232,7 @@ class BoxLane:
             "tracked": [[i, [track.to_json() for track in tracks]] for i, tracks in self.tracked.items()],
             "until": self.until,
             "camera": to_json(self.camera),
+            "given": [[old.index, old.rows, old.maps] for old in self.given],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -231,6 +240,7 @@ class BoxLane:
         self.tracker.restore(state["tracker"])
         self.tracked = {i: [Track.from_json(track) for track in tracks] for i, tracks in state["tracked"]}
         self.until, self.camera = state["until"], from_json(state["camera"])
+        self.given = [Given(*old) for old in state["given"]]
 
 
 def _blend(track: Track, ahead: Track | None, near: float, frame: tuple[int, int]) -> Track:

@@ -6,7 +6,7 @@ the flow is computed. A *displacement* is float32 ``(h, w, 2)`` in field pixels 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -32,6 +32,7 @@ class Step:
         forth: displacement from the frame before to where each pixel is now; None at a cut.
         camera: the camera's own motion from the frame before, in pixels of the displayed frame (see
             :mod:`framelane.perception.camera`); None where it stands still, at a cut, or if nobody asked for it.
+        picture: the frame's thumbnail, uint8 ``(h, w)``.
     """
 
     cut: bool
@@ -39,6 +40,7 @@ class Step:
     back: np.ndarray | None = None
     forth: np.ndarray | None = None
     camera: Motion | None = None
+    picture: np.ndarray | None = field(default=None, repr=False)
 
 
 def steps(batch: FrameBatch, cut_threshold: float, *, camera: bool = False) -> list[Step]:
@@ -63,17 +65,23 @@ def _step(
     previous: np.ndarray | None, current: np.ndarray, cut_threshold: float, frame: tuple[int, int] | None
 ) -> Step:
     size = (current.shape[0], current.shape[1])
-    if previous is None or previous.shape != current.shape:
-        return Step(True, size)
-    back = flow(current, previous)
-    if difference(warp(previous, back), current) > cut_threshold:
-        return Step(True, size)
+    back = None if previous is None else way_back(previous, current, cut_threshold)
+    if previous is None or back is None:
+        return Step(True, size, picture=current)
     forth = flow(previous, current)
     camera = None
     if frame:  # from the flow of pixels: spread, what moves by itself would reach over the background
         astray = np.linalg.norm(forth + warp(back, forth), axis=2)
         camera = camera_motion(forth, frame, astray < _ROUND_TRIP)
-    return Step(False, size, spread(back), spread(forth), camera)
+    return Step(False, size, spread(back), spread(forth), camera, current)
+
+
+def way_back(previous: np.ndarray, current: np.ndarray, cut_threshold: float) -> np.ndarray | None:
+    """The flow from a thumbnail to the one before it; None at a cut: they stay unlike once the motion is taken out."""
+    if previous.shape != current.shape:
+        return None
+    back = flow(current, previous)
+    return None if difference(warp(previous, back), current) > cut_threshold else back
 
 
 def flow(source: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor
 from typing import Any
 
@@ -17,6 +17,7 @@ from framelane.processors.attention.memory import ObjectMaps, Paths, Smoother
 from framelane.processors.attention.metrics import cumulative, fold, row, share
 from framelane.processors.attention.motion import Step, steps
 from framelane.processors.attention.picture import Picture
+from framelane.processors.attention.schedule import duties, history
 from framelane.processors.attention.sources import open_detector, open_maps
 from framelane.processors.base import Context, OutputSpec, Processor, Snapshot
 from framelane.settings import AttentionSettings
@@ -36,11 +37,13 @@ class Inferred:
         steps: how each frame relates to the one before.
         looked: what the maps' source made of sampled frames, see :meth:`Maps.look`.
         detections: ``supervision.Detections`` at detected frames.
+        same_as: at frames where nothing has changed since a detected one, the index in the clip of that one.
     """
 
     steps: list[Step]
     looked: dict[int, Any]
     detections: dict[int, Any]
+    same_as: dict[int, int]
 
 
 class Attention(Processor):
@@ -61,6 +64,7 @@ class Attention(Processor):
             self.maps = open_maps(context)
         if "b" in options.channels:
             self.detector = open_detector(context)
+            self.history = history(options.detect_every)
         self.boxes = BoxLane(
             load_tracker(options.tracker, rate=self.rate / options.detect_every, threshold=options.detection_threshold),
             self.frame,
@@ -86,13 +90,17 @@ class Attention(Processor):
         options = self.options
         camera = self.detector is not None and self.boxes.tracker.wants_camera
         found = steps(batch, options.cut_threshold, camera=camera)
-        looked, detections = {}, {}
+        every = options.detect_every
+        duty = duties(batch, found, every, options.cut_threshold) if self.detector else None
+        looked, detections, same_as = {}, {}, {}
         for index, step in enumerate(found):
             if self.maps and (step.cut or self._is_sample(batch, index, self.maps.rate)):
                 looked[index] = self.maps.look(batch.rgb[index : index + 1])
-            if self.detector and (step.cut or (batch.first_index + index) % options.detect_every == 0):
+            if self.detector and duty and duty[index] == "detect":
                 detections[index] = self.detector.detect(batch.rgb[index : index + 1])[0]
-        return Inferred(found, looked, detections)
+            elif duty and duty[index] == "repeat":
+                same_as[index] = batch.first_index + index - every
+        return Inferred(found, looked, detections, same_as)
 
     def _is_sample(self, batch: FrameBatch, index: int, rate: float) -> bool:
         """A frame is sampled when a tick of ``rate`` falls on it, or lies between it and the frame before."""
@@ -114,8 +122,9 @@ class Attention(Processor):
         for index, step in enumerate(inferred.steps):
             frame = batch.slice(index, index + 1)
             # Converted again when drawn: RGB of all frames that wait for their window would take twice the memory.
-            frame = frame.replace(planes=frame.planes)
-            item = Pending(frame, step, index in inferred.looked, inferred.detections.get(index))
+            frame = replace(frame.replace(planes=frame.planes), earlier=())
+            sampled, same_as = index in inferred.looked, inferred.same_as.get(index)
+            item = Pending(frame, step, sampled, inferred.detections.get(index), same_as)
             self.waiting.append(item)
             if self.maps and item.sampled:
                 self.samples.append(item.index)
