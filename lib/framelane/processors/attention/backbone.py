@@ -174,6 +174,19 @@ class Backbone:
             activation_gradient=None if slope is None else slope.float(),
         )
 
+    def embed(self, pixels: Tensor) -> Tensor:
+        """The final CLS token, after the last norm: (N, 3, 14 gh, 14 gw) to float32 (N, channels), without gradients."""
+        import torch
+
+        with torch.no_grad(), precision(self._half):
+            cls: Tensor = self._model(pixels).last_hidden_state[:, 0].float()
+        return cls
+
+    def stages(self) -> list[list[Any]]:
+        """All modules with weights, from the output to the input: the last norm and layer first, the embeddings last."""
+        layers = list(self._model.encoder.layer)
+        return [[self._model.layernorm, layers[-1]], *([layer] for layer in layers[-2::-1]), [self._model.embeddings]]
+
     def check_layer(self, start_layer: int) -> None:
         """Refuse a first layer that the model does not have.
 

@@ -169,6 +169,20 @@ class VideoBackbone:
             action=[self.classes[i] for i in scores.argmax(dim=1).tolist()],
         )
 
+    def probabilities(self, pixels: Tensor) -> Tensor:
+        """What it believes: float (N, 3, T, S, S) to float32 (N, classes) that sum to 1, without gradients."""
+        import torch
+
+        with torch.no_grad(), precision(self._half):
+            shares: Tensor = self._model(pixels).float().softmax(dim=1)
+        return shares
+
+    def stages(self) -> list[list[Any]]:
+        """All modules with weights, from the output to the input: head, norm and last layer first, the patches last."""
+        blocks, model = list(self._model.blocks), self._model
+        first = [model.head, model.norm, blocks[-1]]
+        return [first, *([block] for block in blocks[-2::-1]), [model.pos_encoding, model.conv_proj]]
+
     def _chosen(self, logits: Tensor, target: str) -> tuple[Tensor, str]:
         """y, a scalar, and its name."""
         if target == MEAN_OF_CLASSES:
