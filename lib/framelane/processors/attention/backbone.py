@@ -43,6 +43,8 @@ class Capture:
         pools: per layer how its queries and keys were pooled from the tokens that entered it; empty where nothing is.
         activation: the last layer's input after its first norm, (N, T, channels); None without gradients.
         activation_gradient: dy/d of it.
+        shift: on each axis of the grid, in cells, how far the middle of what a token sees lies behind the middle of the
+            even tile of its number; empty where tokens are tiles.
     """
 
     attentions: list[Tensor]
@@ -53,6 +55,7 @@ class Capture:
     pools: list[Pools] = field(default_factory=list)
     activation: Tensor | None = None
     activation_gradient: Tensor | None = None
+    shift: tuple[float, ...] = ()
 
 
 def normalised(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

@@ -165,6 +165,7 @@ class VideoBackbone:
             pools=seen.pools[start_layer:],
             activation=activations[0].detach().float() if gradients else None,
             activation_gradient=None if slope is None else slope.float(),
+            shift=self._shift(start_layer),
             logits=scores,
             action=[self.classes[i] for i in scores.argmax(dim=1).tolist()],
         )
@@ -225,6 +226,22 @@ class VideoBackbone:
                 stack.enter_context(block.attn.register_forward_hook(note))
             stack.enter_context(Softmaxes())
             yield
+
+    def _shift(self, start_layer: int) -> tuple[float, ...]:
+        """How far the tokens that enter a layer lie beside even tiles: overlapping kernels are centred on their first cell.
+
+        A convolution of kernel k, stride s and padding p has the middle of its i-th output at s i - p + (k - 1) / 2.
+        """
+        pools = (block.attn.pool_q for block in self._model.blocks[:start_layer])
+        convolutions = [self._model.conv_proj, *(pool.pool for pool in pools if pool is not None)]
+        found = []
+        for axis in range(3):
+            size, middle = 1, 0.0  # of a token, and of the first one, in frames or pixels counted from 0
+            for conv in convolutions:
+                middle += size * ((conv.kernel_size[axis] - 1) / 2 - conv.padding[axis])
+                size *= conv.stride[axis]
+            found.append((middle + 0.5) / size - 0.5)
+        return tuple(found)
 
     def _pools(self, attention: Any, source: Grid) -> Pools:
         return Pools(self._pooling(attention.pool_q, source), self._pooling(attention.pool_k, source))
