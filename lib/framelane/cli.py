@@ -271,11 +271,14 @@ def _models_table(*, fresh: bool) -> list[Any]:
 def bench(
     name: Annotated[str, typer.Argument(help="attention, engine, motion or tracking.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    faithfulness: Annotated[
+        bool, typer.Option("--faithfulness", help="attention only: does the model use what its maps show?")
+    ] = False,
 ) -> None:
     """Measure, against peers in the same run."""
     from framelane import bench as benches
 
-    benches.run(name, as_json=as_json)
+    benches.run(name, as_json=as_json, faithfulness=faithfulness)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -18,7 +18,7 @@ from framelane.processors.attention.backbone import normalised
 from framelane.processors.attention.mvit import MEAN, STD
 
 OUT = Path(__file__).parents[2] / "assets" / "models" / "moving-mvit.safetensors"
-STEPS, BATCH, RATE, WARM = 400, 24, 1e-3, 100
+STEPS, BATCH, RATE, WARM = 800, 24, 2e-3, 100
 HELD_OUT = 10_000_000  # seeds from here on are never trained on
 
 

@@ -42,7 +42,7 @@ def tiny_attention():
 
 @pytest.fixture(scope="module")
 def tiny_motion():
-    return motion.measure(clips=3, repeats=1)
+    return motion.measure(clips=3, repeats=1, large_repeats=0)
 
 
 @pytest.fixture(scope="module")

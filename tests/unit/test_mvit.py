@@ -3,6 +3,8 @@
 The weights are random, which serves for plumbing only: no map here means anything.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from framelane.errors import UsageError
 from framelane.processors.attention.methods import get_method, method_names
 from framelane.processors.attention.mvit import MvitBackbone
 from framelane.processors.attention.mvit_models import kinetics_classes, mvit_v2_s
-from framelane.processors.attention.pooling import Pooling
+from framelane.processors.attention.pooling import Pooling, on_tiles
 from support.tiny import CLASSES
 from support.tiny import mvit as tiny
 from support.tiny import mvit_model as tiny_model
@@ -147,7 +149,7 @@ def written_out(capture, method, window):
 @pytest.mark.parametrize("pooling", ["uniform", "learned"])
 @pytest.mark.parametrize("method", ["rollout", "gmar", "chefer"])
 def test_methods_are_the_products_of_their_matrices(method, pooling, pixels):
-    capture = tiny(pooling=pooling).capture(pixels, gradients=True, target="up")
+    capture = replace(tiny(pooling=pooling).capture(pixels, gradients=True, target="up"), shift=())
     maps = get_method(method).maps(capture).numpy()
     assert maps.shape == (2, 2, 8, 8)
     for window in (0, 1):
@@ -167,6 +169,50 @@ def test_windows_do_not_mix(pixels):
     both = get_method("gmar").maps(tiny().capture(pixels, gradients=True, target="left"))
     alone = get_method("gmar").maps(tiny().capture(pixels[1:], gradients=True, target="left"))
     assert torch.allclose(both[1], alone[0], atol=1e-6)
+
+
+# -- where tokens lie -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", [0, 2])
+def test_tokens_lie_where_the_model_sees(start):
+    """The middle of the frames and pixels that a token depends on, in every axis, from gradients of the model itself."""
+    backbone = tiny()
+    model = backbone._model
+    pixels = torch.randn(1, 3, 4, 32, 32, requires_grad=True)
+    inputs = []
+    hook = model.blocks[start].register_forward_pre_hook(lambda _module, given: inputs.append(given[0]))
+    # Attention mixes everything, so what is followed is the shortcut: the residual path alone.
+    hooks = [block.attn.register_forward_hook(lambda _m, _i, out: (out[0] * 0, out[1])) for block in model.blocks]
+    for block in model.blocks:
+        hooks.append(block.mlp.register_forward_hook(lambda _m, _i, out: out * 0))
+        if getattr(block, "pool_skip", None) is not None:
+            pool = block.pool_skip.pool
+            block.pool_skip.pool = torch.nn.AvgPool3d(pool.kernel_size, pool.stride, pool.padding)
+    model(pixels)
+    for one in (hook, *hooks):
+        one.remove()
+    capture = backbone.capture(pixels.detach(), gradients=True, start_layer=start)
+    grid = capture.grid
+    at = tuple(n // 2 for n in grid)
+    token = inputs[0][0, 1 + int(np.ravel_multi_index(at, grid))]
+    seen = torch.autograd.grad(token.square().sum(), pixels)[0][0].abs().sum(0) > 0
+    for axis, (cell, cells, shift) in enumerate(zip(at, grid, capture.shift, strict=True)):
+        touched = torch.where(seen.sum(tuple(a for a in range(3) if a != axis)) > 0)[0]
+        size = pixels.shape[2 + axis] / cells
+        assert (float(touched[0] + touched[-1]) + 1) / 2 == pytest.approx((cell + 0.5 + shift) * size)
+
+
+def test_maps_are_brought_onto_even_tiles():
+    spot = torch.zeros(1, 1, 4, 4)
+    spot[0, 0, 2, 1] = 1
+    moved = on_tiles(spot, (0.0, -0.25, 0.5))
+    assert torch.allclose(moved.sum(), torch.tensor(1.0))
+    # A token a quarter before its tile lies on the tile before, too; one a half behind on the next.
+    assert moved[0, 0, 1:3, 1:3].flatten().tolist() == pytest.approx([0.125, 0.125, 0.375, 0.375])
+    even = torch.full((1, 2, 5, 3), 1 / 30)
+    assert torch.allclose(on_tiles(even, (-0.25, -0.4, 0.1)), even)
+    assert on_tiles(spot, ()) is spot
 
 
 # -- settings -----------------------------------------------------------------------------------------------------------

@@ -15,25 +15,29 @@ if TYPE_CHECKING:
 NAMES = ("attention", "engine", "motion", "tracking")
 
 
-def run(name: str, as_json: bool) -> None:
+def run(name: str, as_json: bool, faithfulness: bool = False) -> None:
     """Measure and print.
 
     Args:
         name: one of :data:`NAMES`: a module here with ``measure()`` and ``tables()``.
         as_json: print the figures as one JSON object instead of as tables.
+        faithfulness: of ``attention`` only: whether the model uses what the maps show, instead of where they point.
 
     Raises:
-        UsageError: there is no such benchmark; the text gives the nearest.
+        UsageError: there is no such benchmark; the text gives the nearest. Or it has no faithfulness.
         FramelaneError: something that is measured did not work.
     """
     if name not in NAMES:
         near = difflib.get_close_matches(name, NAMES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UsageError(f"There is no benchmark {name!r}; there are {', '.join(NAMES)}.{hint}")
-    bench = import_module(f"framelane.bench.{name}")
+    if faithfulness and name != "attention":
+        raise UsageError(f"--faithfulness belongs to the benchmark attention, not to {name}.")
+    bench = import_module(f"framelane.bench.{'faithfulness' if faithfulness else name}")
     from framelane.bench.about import about
 
-    figures: dict[str, Any] = {"bench": name, **about(), **bench.measure()}
+    title = f"{name} --faithfulness" if faithfulness else name
+    figures: dict[str, Any] = {"bench": title, **about(), **bench.measure()}
     if as_json:
         print(json.dumps(figures, indent=2))
         return

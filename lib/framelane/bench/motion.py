@@ -1,31 +1,31 @@
 """``framelane bench motion``: do the maps of a video transformer point at what decided, in space and in time?
 
 A small MViT, trained by ``tests/benchmarks/train_moving.py`` on clips of :mod:`framelane.bench.moving` in which one
-disk's motion decides the class, is looked into on clips that it never saw.
+disk's motion decides the class, is looked into on clips that it never saw. Every method is scored with uniform and, as
+an ablation, with learned un-pooling. What maps cost is timed on MViTv2-S itself (:mod:`framelane.bench.cost`).
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
-from statistics import mean, median
+from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from framelane.errors import FramelaneError
 from framelane.resources import data_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy as np
     from rich.table import Table
     from torch import Tensor
 
     from framelane.bench.moving import Scene
-    from framelane.processors.attention.video import VideoBackbone, VideoCapture
+    from framelane.processors.attention.mvit import MvitBackbone
+    from framelane.processors.attention.video import VideoCapture
 
 SEED = 20_000_000  # never trained on
 CONTROLS = ("motion energy", "centre bias", "random map")
+SCORES = ("pointing", "mass", "time", "moment", "order")
 GMAR_OVER_ROLLOUT = 30.0
 """Points of pointing game by which GMAR should beat rollout (arXiv 2504.19414 reports 33.9 on images)."""
 
@@ -36,7 +36,9 @@ class Tally:
 
     hits: list[bool] = field(default_factory=list)
     masses: list[float] = field(default_factory=list)
-    moments: list[float] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    moments: list[bool] = field(default_factory=list)
+    orders: list[float] = field(default_factory=list)
 
     def add(self, volume: Tensor, boxes: np.ndarray, moves: np.ndarray, side: int) -> None:
         """Score one map.
@@ -57,18 +59,34 @@ class Tally:
         self.hits.append(pointing_game(volume[highest], places[highest], shape))
         inside = [mass_in_box(v, box, shape) for v, box in zip(volume, places, strict=True)]
         self.masses.append(float(slots @ torch.tensor(inside, dtype=slots.dtype)))
-        self.moments.append(float(slots[torch.from_numpy(moves)].sum()))
+        moving = torch.from_numpy(moves)
+        self.times.append(float(slots[moving].sum()))
+        self.moments.append(bool(moving[highest]))
+        self.orders.append(told_apart(slots[moving], slots[~moving]))
 
     def means(self) -> dict[str, float]:
         """In percent: ``pointing`` (the highest point of the whole volume lies in the disk's box of its frame),
-        ``mass`` (share of the volume inside the boxes), ``time`` (share that falls on frames in which the disk moves).
+        ``mass`` (share of the volume inside the boxes), ``time`` (share that falls on frames in which the disk moves),
+        ``moment`` (the highest point's frame is one of those), ``order`` (how often such a frame has more than a frame in
+        which it stands still; chance is 50).
         """
-        parts: dict[str, list[Any]] = {"pointing": self.hits, "mass": self.masses, "time": self.moments}
+        parts: dict[str, list[Any]] = dict(
+            zip(SCORES, (self.hits, self.masses, self.times, self.moments, self.orders), strict=True)
+        )
         return {name: round(100 * mean(values), 1) for name, values in parts.items()}
 
 
-def load_model() -> VideoBackbone:
+def told_apart(more: Tensor, less: Tensor) -> float:
+    """The share of pairs in which the first is larger, ties half (area under the ROC curve): (A,) and (B,) to 0 to 1."""
+    difference = more[:, None] - less[None]
+    return float((difference > 0).double().mean() + (difference == 0).double().mean() / 2)
+
+
+def load_model(pooling: str = "uniform") -> MvitBackbone:
     """The trained small MViT.
+
+    Args:
+        pooling: how its pooled attention is brought back, ``"uniform"`` or ``"learned"``.
 
     Raises:
         FramelaneError: its weights are not there.
@@ -83,27 +101,27 @@ def load_model() -> VideoBackbone:
         raise FramelaneError(f"The weights {path} are missing; they ship with framelane, so install it again.")
     model = build_model()
     model.load_state_dict({name: value.float() for name, value in load_file(path).items()})
-    return MvitBackbone(model, "cpu", CLASSES, frames=FRAMES, resolution=SIDE)
+    return MvitBackbone(model, "cpu", CLASSES, frames=FRAMES, resolution=SIDE, pooling=pooling)
 
 
-def measure(*, clips: int = 200, repeats: int = 9) -> dict[str, Any]:
+def measure(*, clips: int = 200, repeats: int = 9, large_repeats: int = 3) -> dict[str, Any]:
     """Score every method and the controls on held-out clips; time one window of each method.
 
     Args:
         clips: how many.
-        repeats: timed runs.
+        repeats: timed runs of the small model.
+        large_repeats: timed runs of MViTv2-S; 0 leaves it out.
     """
+    from framelane.bench import cost
     from framelane.bench.moving import SIDE, make_scene
 
-    backbone, scene = load_model(), make_scene(clips, SEED)
-    tallies: dict[str, Tally] = {}
-    right = 0
-    for index in range(clips):
-        capture = backbone.capture(_window(backbone, scene, index), gradients=True)
-        right += capture.action[0] == backbone.classes[scene.labels[index]]
-        for name, volume in _volumes(capture, scene, index).items():
-            tallies.setdefault(name, Tally()).add(volume, scene.boxes[index], scene.moves[index], SIDE)
-    scores = {name: tally.means() for name, tally in tallies.items()}
+    scene = make_scene(clips, SEED)
+    scores, sure, right = _scored(load_model(), scene)
+    learned, _, _ = _scored(load_model("learned"), scene)
+    backbone = load_model()
+    ms = {"moving-mvit": cost.times(backbone, _window(backbone, scene, 0), repeats)}
+    if large_repeats:
+        ms["mvit_v2_s"] = cost.of_mvit_v2_s(large_repeats)
     area = float((scene.boxes[..., 2:] - scene.boxes[..., :2]).prod(-1).mean()) / SIDE**2
     return {
         "model": "moving-mvit",
@@ -112,12 +130,35 @@ def measure(*, clips: int = 200, repeats: int = 9) -> dict[str, Any]:
         "area": round(100 * area, 1),
         "moving": round(100 * float(scene.moves.mean()), 1),
         "scores": scores,
-        "ms": _times(backbone, _window(backbone, scene, 0), repeats),
-        "sentences": sentences(scores),
+        "right": {name: score["pointing"] for name, score in sure.items()},
+        "learned": {name: score for name, score in learned.items() if name not in CONTROLS},
+        "ms": ms,
+        "sentences": [*sentences(scores), *([cost.sentence(ms["mvit_v2_s"])] if large_repeats else [])],
     }
 
 
-def _window(backbone: VideoBackbone, scene: Scene, index: int) -> Tensor:
+Means = dict[str, dict[str, float]]
+
+
+def _scored(backbone: MvitBackbone, scene: Scene) -> tuple[Means, Means, int]:
+    """Mean scores of every map; those of the clips that are classified rightly; how many these are."""
+    from framelane.bench.moving import SIDE
+
+    every: dict[str, Tally] = {}
+    sure: dict[str, Tally] = {}
+    right = 0
+    for index in range(len(scene.clips)):
+        capture = backbone.capture(_window(backbone, scene, index), gradients=True)
+        is_right = capture.action[0] == backbone.classes[scene.labels[index]]
+        right += is_right
+        for name, volume in _volumes(capture, scene, index).items():
+            for tallies in (every, sure) if is_right else (every,):
+                tallies.setdefault(name, Tally()).add(volume, scene.boxes[index], scene.moves[index], SIDE)
+    means = [{name: tally.means() for name, tally in tallies.items()} for tallies in (every, sure)]
+    return means[0], means[1], right
+
+
+def _window(backbone: MvitBackbone, scene: Scene, index: int) -> Tensor:
     from torch import from_numpy
 
     return backbone.prepare(from_numpy(scene.clips[index]))
@@ -160,28 +201,6 @@ def motion_energy(clip: np.ndarray, grid: tuple[int, int]) -> Tensor:
     return adaptive_avg_pool2d(energy[:, None], grid)[:, 0]
 
 
-def _times(backbone: VideoBackbone, window: Tensor, repeats: int) -> dict[str, float]:
-    """Median milliseconds a window: the pass forward, the pass with gradients, and each method alone."""
-    from framelane.processors.attention.methods import get_method, method_names
-
-    capture = backbone.capture(window, gradients=True)
-    tasks: dict[str, Callable[[], Any]] = {
-        "forward": lambda: backbone.capture(window, gradients=False),
-        "forward and gradients": lambda: backbone.capture(window, gradients=True),
-        **{name: lambda name=name: get_method(name).maps(capture) for name in method_names()},  # type: ignore[misc]
-    }
-    return {name: _median_ms(task, repeats) for name, task in tasks.items()}
-
-
-def _median_ms(task: Callable[[], Any], repeats: int) -> float:
-    runs = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        task()
-        runs.append(1000 * (time.perf_counter() - started))
-    return round(median(runs), 1)
-
-
 def sentences(scores: dict[str, dict[str, float]]) -> list[str]:
     """The targets, and whether they were met."""
     points = {name: score["pointing"] for name, score in scores.items()}
@@ -194,19 +213,23 @@ def sentences(scores: dict[str, dict[str, float]]) -> list[str]:
     ]
 
 
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
 def tables(figures: dict[str, Any]) -> list[Table]:
     """The figures of :func:`measure`."""
     from rich.table import Table
 
+    from framelane.bench import cost
+
     title = f"{figures['model']}, {figures['clips']} held-out clips, {figures['accuracy']} % classified rightly"
-    table = Table("map", "pointing %", "mass %", "time %", "ms a window", title=title)
+    table = Table("map", *(f"{key} %" for key in SCORES), "pointing % where rightly classified", title=title)
     for name, score in figures["scores"].items():
-        ms = figures["ms"].get(name)
-        table.add_row(
-            name, *(f"{score[key]:.1f}" for key in ("pointing", "mass", "time")), "" if ms is None else f"{ms:.1f}"
-        )
-    table.add_row("chance", f"{figures['area']:.1f}", f"{figures['area']:.1f}", f"{figures['moving']:.1f}", "")
-    cost = Table("the model", "ms a window")
-    for name in ("forward", "forward and gradients"):
-        cost.add_row(name, f"{figures['ms'][name]:.1f}")
-    return [table, cost]
+        table.add_row(name, *(f"{score[key]:.1f}" for key in SCORES), _shown(figures["right"].get(name)))
+    chances = (figures["area"], figures["area"], figures["moving"], figures["moving"], 50.0)
+    table.add_row("chance", *(f"{value:.1f}" for value in chances))
+    ablation = Table("map", *(f"{key} %" for key in SCORES), title="un-pooling by the learned kernels (ablation)")
+    for name, score in figures["learned"].items():
+        ablation.add_row(name, *(f"{score[key]:.1f}" for key in SCORES))
+    return [table, ablation, cost.table(figures["ms"])]

@@ -1,8 +1,10 @@
-"""Clips whose answer is known in space and time: one green disk decides the class by how it moves, squares distract.
+"""Clips whose answer is known in space and time: one green disk decides the class by how it moves, others distract.
 
-Red, blue and violet squares of like contrast move all the time, in directions of their own; the disk stands still but
-for a few frames, in which it moves left, right, up or down. Looking at what moves finds the squares; only a map of what
-the model used finds the disk, and the moment in which it moved.
+The others move all the time, in directions of their own: a green square, a disk of another colour, and a third that is
+one of the two. Neither colour nor shape alone tells the green disk from them, and all have the same size and contrast
+(conjunction search: Treisman & Gelade 1980, "A feature-integration theory of attention"). The green disk stands still
+but for a few frames, in which it moves left, right, up or down. Looking at what moves finds the others; only a map of
+what the model used finds the disk, and the moment in which it moved.
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ SIDE = 48
 MOVING = 4  # of the 7 steps from frame to frame
 SPEED = 4  # pixels a frame
 RADIUS = 5
-SQUARES = 3
+OTHERS = 3
 _GREEN = (0, 210, 0)  # R, G, B
-_OTHERS = ((210, 0, 0), (0, 0, 210), (210, 0, 210))
+_COLOURS = ((210, 0, 0), (0, 0, 210), (210, 0, 210))
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,12 @@ def _clip(rng: np.random.Generator) -> tuple[np.ndarray, np.int64, np.ndarray, n
     coarse = rng.integers(40, 160, (6, 6), dtype=np.uint8)
     ground = cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
     frames = np.repeat(np.repeat(ground[None, :, :, None], 3, 3), FRAMES, 0)
-    for _ in range(SQUARES):
-        _draw(frames, _square_path(rng), rng, disk=False)
+    for number in range(OTHERS):
+        like_in_shape = number == 1 or (number > 1 and rng.random() < 0.5)
+        colour = _COLOURS[rng.integers(len(_COLOURS))] if like_in_shape else _GREEN
+        _draw(frames, _other_path(rng), colour, disk=like_in_shape)
     path, moves = _disk_path(rng, _DIRECTIONS[label])
-    _draw(frames, path, rng, disk=True)
+    _draw(frames, path, _GREEN, disk=True)
     noisy = frames + rng.normal(0, 4, frames.shape)
     boxes = np.concatenate([path - RADIUS, path + RADIUS + 1], axis=1).astype(np.float64)
     return np.clip(noisy, 0, 255).astype(np.uint8).transpose(0, 3, 1, 2), label, boxes, moves
@@ -81,7 +85,7 @@ def _disk_path(rng: np.random.Generator, direction: tuple[int, int]) -> tuple[np
     return rng.integers(low, high + 1) + moved, moves
 
 
-def _square_path(rng: np.random.Generator) -> np.ndarray:
+def _other_path(rng: np.random.Generator) -> np.ndarray:
     speed = rng.integers(SPEED - 1, SPEED + 1)
     step = np.array(_DIRECTIONS[rng.integers(4)]) * speed
     moved = step * np.arange(FRAMES)[:, None]
@@ -89,10 +93,9 @@ def _square_path(rng: np.random.Generator) -> np.ndarray:
     return np.asarray(rng.integers(low, np.maximum(high, low) + 1) + moved)
 
 
-def _draw(frames: np.ndarray, path: np.ndarray, rng: np.random.Generator, *, disk: bool) -> None:
+def _draw(frames: np.ndarray, path: np.ndarray, colour: tuple[int, int, int], *, disk: bool) -> None:
     import cv2
 
-    colour = _GREEN if disk else _OTHERS[rng.integers(len(_OTHERS))]
     for frame, (x, y) in zip(frames, path.tolist(), strict=True):
         if disk:
             cv2.circle(frame, (x, y), RADIUS, colour, -1)
@@ -116,11 +119,9 @@ def build_model() -> Any:
         spatial_size=(SIDE, SIDE),
         temporal_size=FRAMES,
         block_setting=[
-            block(1, (48, 48), 1, 2),
-            block(2, (48, 96), 2, 1),
-            block(2, (96, 96), 1, 1),
-            block(2, (96, 96), 1, 1),
-            block(2, (96, 96), 1, 1),
+            block(4, (64, 64), 1, 2),
+            block(8, (64, 64), 2, 1),
+            *[block(8, (64, 64), 1, 1)] * 6,
         ],
         residual_pool=True,
         residual_with_cls_embed=False,

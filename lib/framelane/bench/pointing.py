@@ -51,14 +51,14 @@ def mass_in_box(attention: Tensor, box: Tensor, frame_hw: tuple[int, int]) -> fl
     if float(attention.min()) < 0:
         raise FramelaneError("An attention map with negative values has no mass to share out.")
     x1, y1, x2, y2 = (float(v) for v in box)
-    rows = _overlap(attention.shape[0], y1, y2, frame_hw[0])
-    columns = _overlap(attention.shape[1], x1, x2, frame_hw[1])
+    rows = overlap(attention.shape[0], y1, y2, frame_hw[0])
+    columns = overlap(attention.shape[1], x1, x2, frame_hw[1])
     weights = attention.double()
     total = float(weights.sum())
     return float(rows @ weights @ columns) / total if total > 0 else 0.0
 
 
-def _overlap(cells: int, low: float, high: float, length: int) -> Tensor:
+def overlap(cells: int, low: float, high: float, length: int) -> Tensor:
     """For each of the cells that tile ``length`` pixels, the share of it between ``low`` and ``high``: (cells,)."""
     import torch
 

@@ -46,6 +46,8 @@ class Capture:
         activation_gradient: dy/d of it.
         readout: what y is read from: ``"cls"``, the CLS token, or ``"mean"``, the mean of all tokens. Methods start from
             the row vector that reads it: e_cls, or the even row.
+        shift: on each axis of the grid, in cells, how far the middle of what a token sees lies behind the middle of the
+            even tile of its number; empty where tokens are tiles.
     """
 
     attentions: list[Tensor]
@@ -57,6 +59,7 @@ class Capture:
     activation: Tensor | None = None
     activation_gradient: Tensor | None = None
     readout: str = "cls"
+    shift: tuple[float, ...] = ()
 
 
 def normalised(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
@@ -189,6 +192,19 @@ class Backbone:
             activation=activations[0].detach().float() if gradients else None,
             activation_gradient=None if slope is None else slope.float(),
         )
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """The final CLS token, after the last norm: (N, 3, 14 gh, 14 gw) to float32 (N, channels), without gradients."""
+        import torch
+
+        with torch.no_grad(), precision(self._half):
+            cls: Tensor = self._model(pixels).last_hidden_state[:, 0].float()
+        return cls
+
+    def stages(self) -> list[list[Any]]:
+        """All modules with weights, from the output to the input: the last norm and layer first, the embeddings last."""
+        layers = list(self._model.encoder.layer)
+        return [[self._model.layernorm, layers[-1]], *([layer] for layer in layers[-2::-1]), [self._model.embeddings]]
 
     def check_layer(self, start_layer: int) -> None:
         """Refuse a first layer that the model does not have.

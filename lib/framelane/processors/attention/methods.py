@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from framelane.errors import FramelaneError, UsageError
 from framelane.processors.attention.backbone import Capture
-from framelane.processors.attention.pooling import Pools
+from framelane.processors.attention.pooling import Pools, on_tiles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,8 +50,9 @@ class Method(ABC):
             capture: with gradients if :attr:`needs_gradients`.
 
         Returns:
-            float32 (N, gh, gw), or (N, gt, gh, gw) of a video model, on the capture's device; no value is negative and
-            every map sums to 1. Where a method finds nothing at all, the map is even.
+            float32 (N, gh, gw), or (N, gt, gh, gw) of a video model, on even tiles of the frame (and of the window), on
+            the capture's device; no value is negative and every map sums to 1. Where a method finds nothing at all, the
+            map is even.
 
         Raises:
             FramelaneError: the method needs gradients and the capture has none, or a value is not finite.
@@ -67,7 +68,7 @@ class Method(ABC):
                 raise FramelaneError(f"The attention method {self.name} met a value that is not finite.")
             even = torch.full_like(patches, 1 / patches.shape[1])
             shares = torch.where(total > 0, patches / total.clamp(min=torch.finfo(torch.float32).tiny), even)
-            return shares.view(-1, *capture.grid)
+            return on_tiles(shares.view(-1, *capture.grid), capture.shift)
 
     @abstractmethod
     def row(self, capture: Capture) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framelane.errors import UsageError
+from framelane.processors.attention.backbone import precision
 from framelane.processors.attention.mvit_models import kinetics_classes, load_mvit
 from framelane.processors.attention.pooling import Grid, Pooling, Pools
 from framelane.processors.attention.video import Seen, VideoBackbone
@@ -128,6 +129,20 @@ class MvitBackbone(VideoBackbone):
         logits: Tensor = self._model.head(self._model.norm(tokens)[:, 0])
         return logits
 
+    def probabilities(self, pixels: Tensor) -> Tensor:
+        """What it believes: float (N, 3, T, S, S) to float32 (N, classes) that sum to 1, without gradients."""
+        import torch
+
+        with torch.no_grad(), precision(self._half):
+            shares: Tensor = self._logits(pixels).float().softmax(dim=1)
+        return shares
+
+    def stages(self) -> list[list[Any]]:
+        """All modules with weights, from the output to the input: head, norm and last layer first, the patches last."""
+        blocks, model = list(self._model.blocks), self._model
+        first = [model.head, model.norm, blocks[-1]]
+        return [first, *([block] for block in blocks[-2::-1]), [model.pos_encoding, model.conv_proj]]
+
     @contextmanager
     def _noting_pools(self, seen: Seen) -> Iterator[None]:
         def note(module: Any, inputs: tuple[Any, ...], _output: Any) -> None:
@@ -137,6 +152,22 @@ class MvitBackbone(VideoBackbone):
             for block in self._model.blocks:
                 stack.enter_context(block.attn.register_forward_hook(note))
             yield
+
+    def _shift(self, start_layer: int) -> tuple[float, ...]:
+        """How far the tokens that enter a layer lie beside even tiles: overlapping kernels are centred on their first cell.
+
+        A convolution of kernel k, stride s and padding p has the middle of its i-th output at s i - p + (k - 1) / 2.
+        """
+        pools = (block.attn.pool_q for block in self._model.blocks[:start_layer])
+        convolutions = [self._model.conv_proj, *(pool.pool for pool in pools if pool is not None)]
+        found = []
+        for axis in range(3):
+            size, middle = 1, 0.0  # of a token, and of the first one, in frames or pixels counted from 0
+            for conv in convolutions:
+                middle += size * ((conv.kernel_size[axis] - 1) / 2 - conv.padding[axis])
+                size *= conv.stride[axis]
+            found.append((middle + 0.5) / size - 0.5)
+        return tuple(found)
 
     def _pools(self, attention: Any, source: Grid) -> Pools:
         return Pools(self._pooling(attention.pool_q, source), self._pooling(attention.pool_k, source))

@@ -64,6 +64,27 @@ class Pooling:
         return (slice(None), slice(None), *(slice(p, p + n) for p, n in cells))
 
 
+def on_tiles(maps: Tensor, shift: tuple[float, ...]) -> Tensor:
+    """Maps of tokens that lie beside their even tiles, brought onto the tiles.
+
+    A tile takes from the cells that it overlaps, by the overlap; the first and the last cell go on to the frame's edge,
+    so an even map stays even.
+
+    Args:
+        maps: (N, *grid), each of which sums to 1.
+        shift: as in ``Capture``, less than 1 each; empty changes nothing.
+    """
+    import torch
+
+    if not any(shift):
+        return maps
+    for axis, amount in enumerate(shift, start=1):
+        length = maps.shape[axis]
+        beside = (torch.arange(length, device=maps.device) + (1 if amount < 0 else -1)).clamp(0, length - 1)
+        maps = (1 - abs(amount)) * maps + abs(amount) * maps.index_select(axis, beside)
+    return maps / maps.sum(dim=tuple(range(1, maps.ndim)), keepdim=True)
+
+
 @dataclass(frozen=True)
 class Pools:
     """How one layer pooled the tokens that entered it.

@@ -223,6 +223,10 @@ class VideoBackbone(ABC):
         logits: Tensor = self._model(pixels)
         return logits
 
+    def _shift(self, start_layer: int) -> tuple[float, ...]:
+        """How far the tokens that enter a layer lie beside even tiles, see :class:`Capture`; empty where they are tiles."""
+        return ()
+
     @contextmanager
     def _noting_pools(self, seen: Seen) -> Iterator[None]:
         """Note how layers pool while they run; nothing where the model does not."""
@@ -285,6 +289,7 @@ class VideoBackbone(ABC):
             activation=None if slope is None else value.detach().float(),
             activation_gradient=None if slope is None else slope.float(),
             readout=self.readout,
+            shift=self._shift(len(self._layers) - len(seen.attentions)),
             logits=scores,
             action=[self.classes[i] for i in index.tolist()],
             probability=probability.tolist(),
