@@ -11,6 +11,7 @@ import pytest
 
 import framelane
 from framelane.errors import Cancelled, UsageError
+from framelane.models import download
 from framelane.processors.attention import sources
 from framelane.processors.attention.videomae import VideoMaeBackbone
 from support import detr
@@ -102,6 +103,20 @@ def test_what_cannot_be_fetched_is_replaced_by_the_embedded_model_and_said(shop,
     assert sentence.startswith("nanodet is used instead of rfdetr_nano.")
     assert "Roboflow/rf-detr-nano" in sentence
     assert report["metrics"]["object_attention"] is None
+
+
+@needs_ffmpeg
+def test_the_larger_backbone_falls_back_to_the_smaller_and_that_to_the_embedded_one(tmp_path, clip, monkeypatch):
+    monkeypatch.setattr(download, "_PAUSES", (0, 0, 0))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing answers
+    settings = {**SETTINGS, "attention.channels": "a", "attention.backbone": "mvit_v2_b"}
+    report = framelane.process_video(clip, "attention", output=tmp_path / "out.mp4", overrides=settings).report
+    assert [model["name"] for model in report["models"]] == ["dinov2_vits14"]
+    first, second = report["degradations"]
+    assert first.startswith("mvit_v2_s is used instead of mvit_v2_b.")
+    assert "models fetch mvit_v2_b --trust" in first
+    assert second.startswith("dinov2_vits14 is used instead of mvit_v2_s.")
+    assert report["metrics"]["backbone"] == "dinov2_vits14"
 
 
 @needs_ffmpeg

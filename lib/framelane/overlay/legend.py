@@ -20,7 +20,7 @@ Corner = Literal["top-left", "top-right", "bottom-left", "bottom-right"]
 _PLATE = (14, 16, 22, 190)
 _INK = (240, 242, 246, 255)
 _FAINT = (176, 182, 194, 255)
-_NOTE = 30  # characters of the note
+_NOTE = 36  # characters of the note
 _BACKGROUND = 205  # the grey on which the gradient shows the shadow
 
 

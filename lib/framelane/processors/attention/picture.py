@@ -109,7 +109,7 @@ class Picture:
             layer.annotate(out)
         self.boxes.annotate(out, marks)
         self.trails.annotate(out, marks)
-        self.legend.note = "" if action is None else f"{action[0]} {_percent(action[1])}"
+        self.legend.note = "" if action is None else f"action: {action[0]} {_percent(action[1])}"
         self._words(out, marks, [track for track, _ in shares])
         return out
 

@@ -16,6 +16,8 @@ from framelane.processors.base import Context
 PACE = {"mvit_v2_s": 7.5, "mvit_v2_b": 10.0, "videomae": 7.5}
 """Frames per second that a video backbone was trained at: every 4th (mvit_v2_b: every 3rd) of Kinetics' 30."""
 EMBEDDED_BACKBONE, EMBEDDED_DETECTOR = "dinov2_vits14", "nanodet"
+SMALLER = {"mvit_v2_b": "mvit_v2_s"}
+"""What is tried before the embedded backbone. No publisher names a digest for the weights of mvit_v2_b."""
 
 
 def _available(name: str, instead: str, context: Context) -> bool:
@@ -51,8 +53,12 @@ def open_maps(context: Context) -> Maps:
     if context.device == "cpu":
         torch.set_num_threads(context.threads)
     method = get_method(options.method, **({"norm": options.gmar_norm} if options.method == "gmar" else {}))
-    if options.backbone in VIDEO_BACKBONES and _available(options.backbone, EMBEDDED_BACKBONE, context):
-        return open_windows(context)
+    name: str = options.backbone
+    while name in VIDEO_BACKBONES:
+        instead = SMALLER.get(name, EMBEDDED_BACKBONE)
+        if _available(name, instead, context):
+            return open_windows(name, context)
+        name = instead
     _available(EMBEDDED_BACKBONE, EMBEDDED_BACKBONE, context)
     backbone = load_backbone(
         EMBEDDED_BACKBONE, context.device, options.spatial_resolution, context.settings.hardware.mixed_precision
@@ -62,8 +68,8 @@ def open_maps(context: Context) -> Maps:
     return FrameMaps(EMBEDDED_BACKBONE, backbone, method, rate=options.sample_fps, start_layer=start_layer)
 
 
-def open_windows(context: Context) -> WindowMaps:
-    """Windows through the video backbone of the settings, whose weights are here.
+def open_windows(name: str, context: Context) -> WindowMaps:
+    """Windows through a video backbone, whose weights are here.
 
     Raises:
         UsageError: a setting does not fit the backbone.
@@ -71,7 +77,7 @@ def open_windows(context: Context) -> WindowMaps:
     """
     options, hardware = context.settings.attention, context.settings.hardware
     backbone = load_video_backbone(
-        options.backbone,
+        name,
         context.device,
         resolution=options.spatial_resolution,
         window=options.window,
@@ -83,10 +89,10 @@ def open_windows(context: Context) -> WindowMaps:
     backbone.check_layer(start_layer)
     backbone.check_target(options.target)
     return WindowMaps(
-        options.backbone,
+        name,
         backbone,
         get_method(options.method, **({"norm": options.gmar_norm} if options.method == "gmar" else {})),
-        rate=options.window_fps or PACE[options.backbone],
+        rate=options.window_fps or PACE[name],
         overlap=options.overlap,
         start_layer=start_layer,
         target=options.target,
