@@ -9,7 +9,7 @@ from pathlib import Path
 
 from framelane import hardware, report
 from framelane.errors import FramelaneError, UsageError
-from framelane.settings import HardwareSettings, Settings
+from framelane.schema import HardwareSettings, Settings
 from framelane.video.writer import EXTENSIONS
 
 

@@ -24,7 +24,7 @@ from framelane.job import Notes
 from framelane.machine import usable_cores
 from framelane.memory import keep_memory_flat
 from framelane.processors.base import Context, OutputSpec, Processor
-from framelane.settings import OutputSettings
+from framelane.schema import OutputSettings
 from framelane.video.clip import Clip, fingerprint, probe, require_file
 from framelane.video.codecs import choose_encoder
 from framelane.video.colour import resized

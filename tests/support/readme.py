@@ -8,7 +8,8 @@ from pathlib import Path
 from annotated_types import Ge, Gt, Le, Lt
 
 from framelane.profiles import GIB, RULES
-from framelane.settings import Settings, fields, flatten, load, names, profile_limits
+from framelane.schema import Settings
+from framelane.settings import fields, flatten, load, names, profile_limits
 
 README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- settings -->", "<!-- /settings -->"

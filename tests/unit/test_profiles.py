@@ -8,7 +8,8 @@ import pytest
 
 from framelane.checks import memory_share
 from framelane.profiles import GIB, RULES, Vram, features, profile_for
-from framelane.settings import HardwareSettings, load, names, profile_limits, profile_values
+from framelane.schema import HardwareSettings
+from framelane.settings import load, names, profile_limits, profile_values
 
 SIZES = (2, 4, 6, 8, 15, 16, 24, 40, 80)
 # One row a compute capability, one column a size in GB. Nothing else of the card's memory is in use but 0.3 GB.

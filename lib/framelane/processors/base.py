@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from framelane.errors import UsageError
-from framelane.settings import Settings
+from framelane.schema import Settings
 from framelane.video.clip import Clip
 from framelane.video.frames import FrameBatch
 

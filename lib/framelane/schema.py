@@ -1,0 +1,199 @@
+"""All settings: what they are, their defaults and ranges. How layers of them are merged is in ``settings``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from framelane.resources import config_names
+
+Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
+
+
+class Section(BaseModel):
+    """A group of settings; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, strict=True)
+
+
+class FamilyColours(Section):
+    """The colour of each class family, as ``#rrggbb``; one track's shade varies around it."""
+
+    person: Colour = Field("#ff8c1a", description="people")
+    vehicle: Colour = Field("#ffd21a", description="bicycles, cars, buses, trains, boats")
+    animal: Colour = Field("#4fd35a", description="birds and four-legged animals")
+    ball: Colour = Field("#ff4fa3", description="balls and other sports gear that flies")
+    other: Colour = Field("#c58cff", description="everything else")
+
+
+class AttentionSettings(Section):
+    """What the ``attention`` processor computes and draws."""
+
+    channels: Literal["a", "b", "ab"] = Field(
+        "ab", description="a: the frame's attention; b: tracked objects; ab: both"
+    )
+    method: Literal["gmar", "rollout", "last_layer", "chefer", "gradcam"] = Field(
+        "gmar", description="how attention maps of all layers and heads become one map"
+    )
+    gmar_norm: Literal["l1", "l2"] = Field("l1", description="norm of the gradient that weighs a head (gmar)")
+    start_layer: int | None = Field(
+        None,
+        ge=0,
+        le=47,
+        description="first layer that counts; 0 takes all, as published; null is the backbone's own (DINOv2: 7, for its "
+        "early layers dilute the map; video transformers: 0)",
+    )
+    backbone: Literal["dinov2_vits14", "mvit_v2_s", "mvit_v2_b", "videomae"] = Field(
+        "dinov2_vits14", description="the vision transformer that is looked into: of images, or of windows of video"
+    )
+    target: str = Field(
+        "top-1",
+        min_length=1,
+        description="whose attention a video transformer shows: top-1, the name of a class, or mean",
+    )
+    pooling: Literal["uniform", "learned"] = Field(
+        "uniform", description="how pooled attention is brought back to full resolution (learned is an ablation)"
+    )
+    detector: Literal["nanodet", "rfdetr", "deformable_detr", "rtdetr", "yolo"] = Field(
+        "nanodet", description="the object detector of channel B; yolo needs the AGPL package ultralytics"
+    )
+    detector_size: Literal["nano", "small", "medium", "large"] = Field(
+        "nano", description="how large a detector, where it comes in sizes"
+    )
+    tracker: Literal["bytetrack", "botsort"] = Field("bytetrack", description="the tracker of channel B")
+    sample_fps: float = Field(
+        4.0, gt=0, le=240, description="maps of an image backbone computed per second; frames between are interpolated"
+    )
+    window: int | None = Field(
+        None,
+        ge=2,
+        le=64,
+        description="frames in a video transformer's window; null is what it was trained with (16 or 32)",
+    )
+    window_fps: float | None = Field(
+        None,
+        gt=0,
+        le=60,
+        description="frames per second in a video transformer's window; null is what it was trained at",
+    )
+    overlap: float = Field(
+        0.5, ge=0, le=0.9, description="share of a window that the next one covers again, blended in time"
+    )
+    spatial_resolution: int = Field(
+        224,
+        ge=112,
+        le=896,
+        description="square root of the pixel area given to the backbone; an image backbone keeps the aspect ratio",
+    )
+    detect_every: int = Field(
+        2,
+        ge=1,
+        le=10,
+        description="detect on every N-th frame, at once after a cut, and on every 4N-th while the picture stands still; "
+        "boxes between are interpolated",
+    )
+    detection_threshold: float = Field(0.35, ge=0.05, le=0.95, description="lowest detection score that starts a track")
+    classes: list[str] = Field(default_factory=list, description="COCO class names to keep; empty keeps all")
+    smoothing_s: float = Field(
+        0.25, ge=0, le=5, description="time constant in seconds of the motion-following smoothing; 0 is off"
+    )
+    cut_threshold: float = Field(
+        0.3, ge=0.05, le=1, description="how different (0 to 1) two frames must be, motion removed, for a cut"
+    )
+    colour: Colour = Field("#1a5cff", description="colour of the attention shadow")
+    alpha: float = Field(0.6, ge=0, le=1, description="opacity of the shadow where attention is strongest")
+    object_alpha: float = Field(0.18, ge=0, le=0.5, description="opacity of the tint inside an object's box")
+    object_shadow: float = Field(
+        0.42, ge=0, le=0.5, description="opacity of an object's own attention (DETR family), instead of that tint"
+    )
+    family_colours: FamilyColours = FamilyColours()
+    trail_s: float = Field(2.0, ge=0, le=30, description="length in seconds of the path drawn behind an object")
+    gap_s: float = Field(0.6, ge=0, le=5, description="how long an object that is not seen stays drawn, fading")
+    legend: bool = Field(True, description="draw the legend")
+
+
+class EngineSettings(Section):
+    """How a job runs; none of these changes a pixel but through x264's closing of segments."""
+
+    segment_seconds: float = Field(10.0, gt=0, le=600, description="seconds of output between two checkpoints")
+    queue_batches: int = Field(2, ge=1, le=8, description="frame batches that may wait between two stages")
+    min_free_mb: int = Field(
+        256,
+        ge=0,
+        description="free disk space in MB that must remain, else a job does not start, or stops after a segment",
+    )
+
+
+class OutputSettings(Section):
+    """The file that comes out."""
+
+    codec: Literal["h264", "hevc"] = Field("h264", description="video codec")
+    quality: int = Field(20, ge=0, le=51, description="CRF (x264, x265): lower is better and larger")
+    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"] = (
+        Field("medium", description="x264/x265 preset: slower is smaller")
+    )
+    require_gpu: bool = Field(False, description="fail instead of falling back to the CPU")
+    overwrite: bool = Field(False, description="replace an existing file that framelane did not make")
+    upscale: Literal["lanczos", "realesrgan"] = Field(
+        "lanczos",
+        description="how frames worked on at hardware.working_height get the clip's own size back: resampling, or a "
+        "network (seconds a frame on a CPU)",
+    )
+    upscale_tile: int = Field(
+        256,
+        ge=64,
+        le=2048,
+        description="side in pixels of the pieces that realesrgan takes at once: less needs less memory",
+    )
+
+
+class GifSettings(Section):
+    """The looping preview beside the output."""
+
+    enabled: bool = Field(True, description="make a GIF beside the output")
+    max_mb: float = Field(10.0, gt=0.05, le=200, description="largest size in MB (10^6 bytes)")
+    seconds: float = Field(8.0, gt=0, le=60, description="longest stretch shown")
+    start: float = Field(0.0, ge=0, description="second at which the stretch begins")
+    width: int = Field(640, ge=96, le=1920, description="largest width in pixels")
+    fps: float = Field(15.0, ge=2, le=50, description="highest frame rate")
+
+
+class HardwareSettings(Section):
+    """What the machine is asked to carry; set by the profile."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models run")
+    batch_size: int = Field(8, ge=1, le=64, description="frames per frame batch")
+    threads: int = Field(0, ge=0, le=64, description="threads of the encoder and the models; 0 is the number of cores")
+    working_height: int = Field(
+        0,
+        ge=0,
+        le=4320,
+        description="lines at which frames are worked on (their shorter side, as in 480p); the output is scaled up to the "
+        "clip's own size; 0 is the clip's own",
+    )
+    gpu_memory_limit: float = Field(0.9, gt=0.1, le=1, description="share of the GPU's memory that may be used")
+    gpu_memory_gb: float = Field(
+        0, ge=0, le=1024, description="GPU memory in GB (2^30 bytes) that may be used at most; 0 leaves it to the share"
+    )
+    mixed_precision: bool = Field(False, description="FP16 under autocast on a GPU")
+    gradient_checkpointing: bool = Field(
+        False, description="compute a video transformer's layers twice instead of keeping them: less memory, more time"
+    )
+    empty_cache_every: int = Field(
+        0, ge=0, le=1000, description="give unused memory back to the system after every N frame batches; 0 is never"
+    )
+
+
+class Settings(Section):
+    """Everything that can be set for one job."""
+
+    mode: Literal["fast", "balanced", "quality"] = Field(
+        "balanced", description="what the user picks: speed against quality"
+    )
+    profile: str = Field("auto", description=f"what the hardware allows: auto, {', '.join(config_names('profiles'))}")
+    attention: AttentionSettings = AttentionSettings()
+    engine: EngineSettings = EngineSettings()
+    output: OutputSettings = OutputSettings()
+    gif: GifSettings = GifSettings()
+    hardware: HardwareSettings = HardwareSettings()
