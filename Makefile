@@ -18,8 +18,9 @@ $(VENV)/.models: $(VENV)/.base configs/models.yaml
 	$(BIN)/framelane models fetch
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.base requirements-dev.txt
+$(VENV)/.dev: $(VENV)/.base requirements-dev.txt requirements-parity.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-parity.txt
 	touch $@
 
 demo: $(VENV)/.models

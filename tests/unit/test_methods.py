@@ -235,8 +235,8 @@ def test_the_activations_slope_is_that_of_a_small_step():
 
 
 def test_grad_cam_is_that_of_pytorch_grad_cam():
-    """Against the package itself, where it is installed: it asks for a second OpenCV, so nothing here installs it."""
-    package = pytest.importorskip("pytorch_grad_cam", reason="pip install grad-cam to compare with it")
+    """Against the package itself; `make test` installs it without its dependencies (a second OpenCV)."""
+    package = pytest.importorskip("pytorch_grad_cam", reason="pip install -r requirements-parity.txt --no-deps")
     backbone, pixels = tiny_backbone()
     model, (rows, columns) = backbone._model, GRID
     found = get_method("gradcam").maps(backbone.capture(pixels[:1], gradients=True))[0]
