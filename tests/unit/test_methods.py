@@ -236,6 +236,7 @@ def test_the_activations_slope_is_that_of_a_small_step():
 
 def test_grad_cam_is_that_of_pytorch_grad_cam():
     """Against the package itself; `make test` installs it without its dependencies (a second OpenCV)."""
+    ensure_torchvision()  # which the package imports
     package = pytest.importorskip("pytorch_grad_cam", reason="pip install -r requirements-parity.txt --no-deps")
     backbone, pixels = tiny_backbone()
     model, (rows, columns) = backbone._model, GRID
