@@ -50,6 +50,7 @@ gpu-test: $(VENV)/.dev $(VENV)/.models
 
 bench: $(VENV)/.dev $(VENV)/.models
 	$(BIN)/framelane bench attention
+	$(BIN)/framelane bench attention --faithfulness
 	$(BIN)/framelane bench motion
 	$(BIN)/framelane bench engine
 
