@@ -51,6 +51,7 @@ gpu-test: $(VENV)/.dev $(VENV)/.models
 
 bench: $(VENV)/.dev $(VENV)/.models
 	$(BIN)/framelane bench attention
+	$(BIN)/framelane bench attention --faithfulness
 	$(BIN)/framelane bench motion
 	$(BIN)/framelane bench tracking
 	$(BIN)/framelane bench engine
