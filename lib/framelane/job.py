@@ -131,7 +131,8 @@ class Job:
             self.notes.degrade(sentence)
         device = choose_device(self.settings, self.notes.degrade)
         threads = self.settings.hardware.threads or usable_cores()
-        self.context = Context(self.settings, device, threads, self.notes.warn, self.notes.degrade)
+        own = frozenset(key for key in self.loaded.origin if self.loaded.is_own(key))
+        self.context = Context(self.settings, device, threads, self.notes.warn, self.notes.degrade, own)
         self.work = WorkFolder(self.output)
         try:
             return self._seal(self._process())
@@ -167,7 +168,11 @@ class Job:
         self.reader: Reader = open_reader(self.clip, self.context.threads)
         self._announce(done)
         self.pipeline = self._pipeline(done)
-        segments = self.pipeline.run()
+        self.notes.emit = self.pipeline.emit  # its threads note things, too, and events belong to the caller's thread
+        try:
+            segments = self.pipeline.run()
+        finally:
+            self.notes.emit = self.listener
         for sentence in self.reader.warnings:
             self.notes.warn(sentence)
         return segments
@@ -235,8 +240,12 @@ class Job:
             "mode": self.settings.mode,
             "working_size": list(self.processor.shown) if isinstance(self.processor, Scaled) else None,
             "upscaler": self.processor.upscales_with if isinstance(self.processor, Scaled) else None,
+            "precision": "FP16 mixed" if self._half() else "FP32",
             "models": self.context.models,
         }
+
+    def _half(self) -> bool:
+        return self.settings.hardware.mixed_precision and self.context.device == "cuda"
 
     # -- seal --------------------------------------------------------------------------------------------------------
 

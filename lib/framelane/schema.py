@@ -56,7 +56,8 @@ class AttentionSettings(Section):
         "uniform", description="how pooled attention is brought back to full resolution (learned is an ablation)"
     )
     detector: Literal["nanodet", "rfdetr", "deformable_detr", "rtdetr", "yolo"] = Field(
-        "nanodet", description="the object detector of channel B; yolo needs the AGPL package ultralytics"
+        "nanodet",
+        description="the object detector of channel B; yolo (AGPL-3.0) runs an ONNX file that you exported yourself",
     )
     detector_size: Literal["nano", "small", "medium", "large"] = Field(
         "nano", description="how large a detector, where it comes in sizes"

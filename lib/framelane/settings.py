@@ -37,6 +37,10 @@ class Loaded:
     origin: Mapping[str, str] = field(default_factory=dict)
     limited: tuple[str, ...] = ()
 
+    def is_own(self, key: str) -> bool:
+        """Whether the user gave this value, in a file or on the command line; not a default, a profile or a mode."""
+        return not self.origin[key].startswith(("default", "profile ", "mode "))
+
 
 def fields(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     """Every settable key in dotted form (``"attention.method"``) with its pydantic field, in declared order."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from framelane.processors.attention.sources import PACE
 from framelane.profiles import GIB, RULES
 from framelane.schema import Settings
 from framelane.settings import fields, flatten, load, names, profile_limits
@@ -47,7 +48,7 @@ def table() -> str:
 def profiles() -> str:
     """All profiles as a Markdown table, as they are where no mode was picked."""
     lines = [
-        "| profile | chosen for | working lines | backbone | detector | maps/s (limit) | batch | precision | GPU memory |",
+        "| profile | chosen for | working lines | backbone | detector | frames seen | batch | precision | GPU memory |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     order = {rule.profile: index for index, rule in enumerate(RULES)}
@@ -59,12 +60,19 @@ def profiles() -> str:
         cells = (
             f"`{name}`", _chosen_for(name), machine.working_height or "the clip's", eyes.backbone,
             eyes.detector if eyes.detector == "nanodet" else f"{eyes.detector} {eyes.detector_size}",
-            f"{eyes.sample_fps:g} ({'none' if most is None else f'{most:g}'})", machine.batch_size,
+            _seen(eyes, most), machine.batch_size,
             "FP16 mixed" if machine.mixed_precision else "FP32",
             "" if machine.device == "cpu" else f"{machine.gpu_memory_limit * 100:.0f} %{absolute}",
         )  # fmt: skip
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
+
+
+def _seen(eyes, most):
+    """Single frames a second, with the profile's limit; or windows."""
+    if pace := PACE.get(eyes.backbone):
+        return f"windows of {eyes.window} at {eyes.window_fps or pace:g}/s"
+    return f"{eyes.sample_fps:g}/s (at most {most:g})" if most else f"{eyes.sample_fps:g}/s"
 
 
 def _chosen_for(name: str) -> str:

@@ -10,10 +10,33 @@ import supervision as sv
 import torch
 
 from framelane.overlay import Mark, ObjectShadow, Weight, shadow
+from framelane.perception.detr import RfDetr
+from framelane.perception.nanodet import NanoDet
 from framelane.perception.trackers import load_tracker
 from framelane.processors.attention.arrays import follow, pack, unpack
 from framelane.processors.attention.lanes import BoxLane, Track
 from framelane.processors.attention.memory import ObjectMaps, Paths
+from framelane.processors.attention.picture import Picture
+from framelane.schema import AttentionSettings
+
+
+class Looking(RfDetr):
+    """An RF-DETR of which only the name is wanted."""
+
+    name = ""  # not registered a second time
+
+    def __init__(self):
+        self.name = "rfdetr"
+
+
+class Blind(NanoDet):
+    """A NanoDet of which only the name is wanted."""
+
+    name = ""
+
+    def __init__(self):
+        self.name = "nanodet"
+
 
 FRAME = (270, 480)
 GRID = (27, 48)
@@ -119,6 +142,31 @@ def test_an_object_lost_a_moment_ago_takes_its_map_along():
     middle = (ghost.box[0] + ghost.box[2]) / 2
     assert middle > 120
     assert centre(ghost.attention)[0] == pytest.approx(middle, abs=3)
+
+
+@pytest.mark.parametrize(
+    ("channels", "detector", "said", "unsaid"),
+    [
+        ("ab", Looking(), ["gmar · mvit_v2_s", "objects: own attention (rfdetr)", "%: blue attention"], []),
+        ("ab", Blind(), ["gmar · mvit_v2_s", "%: blue attention in the box"], ["own attention"]),
+        ("b", Looking(), ["rfdetr · bytetrack", "own attention (rfdetr)"], ["%", "gmar"]),
+        ("a", None, ["gmar · mvit_v2_s"], ["%", "own attention"]),
+    ],
+)
+def test_the_legend_says_what_the_colours_and_numbers_are(channels, detector, said, unsaid):
+    picture = Picture(AttentionSettings(channels=channels), FRAME, backbone="mvit_v2_s", detector=detector)
+    assert all(words in picture.legend.detail for words in said)
+    assert not any(words in picture.legend.detail for words in unsaid)
+
+
+def test_the_legend_names_the_action_and_draws_it():
+    picture = Picture(AttentionSettings(channels="a"), FRAME, backbone="mvit_v2_s")
+    frame = torch.full((3, *FRAME), 90, dtype=torch.uint8)
+    field = np.full((27, 48), 1 / (27 * 48), np.float32)
+    seen = picture.draw(frame, field, [], {}, ("tai chi", 0.62))
+    assert picture.legend.note == "action: tai chi 62 %"
+    without = picture.draw(frame, field, [], {}, None)
+    assert (seen != without).any()
 
 
 @pytest.mark.parametrize("alpha", [0.2, 0.5])

@@ -12,9 +12,10 @@ import framelane
 from framelane.bench.motion import load_model
 from framelane.bench.moving import FRAMES, SIDE, make_scene
 from framelane.bench.pointing import pointing_game
-from framelane.errors import Cancelled
+from framelane.errors import Cancelled, OutOfMemory
 from framelane.processors.attention import processor as processor_module
 from framelane.processors.attention.methods import get_method
+from framelane.processors.attention.processor import Attention
 from framelane.processors.attention.windows import WindowMaps, in_time
 from support.clips import STREET, ffmpeg, needs_ffmpeg
 from support.read import frame_hashes
@@ -134,6 +135,71 @@ def test_where_memory_runs_out_a_window_is_done_with_checkpointing_and_it_is_sai
         np.testing.assert_allclose(found[index].grid, want[index].grid, atol=1e-5)
 
 
+@pytest.mark.parametrize("method", ["gmar", "rollout"])
+def test_where_memory_stays_short_the_job_ends_with_a_sentence(tmp_path, model, monkeypatch, method):
+    def capture(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(model, "capture", capture)
+    monkeypatch.setattr(model, "checkpointing", False)
+    monkeypatch.setattr(processor_module, "open_maps", lambda *_: windows(model, method=method))
+    events = []
+    with pytest.raises(OutOfMemory, match=r"^Memory ran out where nothing can be made smaller"):
+        framelane.process_video(
+            STREET, "attention", output=tmp_path / "out.mp4", overrides=SETTINGS, progress=events.append
+        )
+    assert events[-1]["event"] == "failed"
+
+
+def test_events_come_in_the_callers_thread_whoever_noticed(tmp_path, model, monkeypatch):
+    maps = windows(model, method="gmar")
+    plain = model.capture
+
+    def capture(*arguments):
+        maps.degrade("said in the process thread")
+        return plain(*arguments)
+
+    def opened(context, *_):
+        maps.degrade = context.degrade
+        return maps
+
+    monkeypatch.setattr(model, "capture", capture)
+    monkeypatch.setattr(processor_module, "open_maps", opened)
+    heard = []
+    framelane.process_video(
+        STREET,
+        "attention",
+        output=tmp_path / "out.mp4",
+        overrides=SETTINGS,
+        progress=lambda event: heard.append((event["event"], threading.get_ident())),
+    )
+    assert {thread for kind, thread in heard if kind == "degraded"} == {threading.get_ident()}
+
+
+def test_two_hundred_windows_leave_nothing_behind(model, pixels):
+    maps = windows(model, overlap=0.5)
+    sizes = []
+    for index in range(200 * 4):
+        maps.add(index, pixels[index % len(pixels)], cut=index == 0)
+        maps.take()
+        sizes.append((len(maps._pixels), len(maps._blends), len(maps._index), len(maps._done)))
+    assert max(sizes[100:]) == max(sizes[40:100])
+    assert all(max(size) <= 3 * FRAMES for size in sizes)
+
+
+def test_frames_are_sampled_evenly_at_any_rate():
+    processor = Attention()
+    for clip_rate in (1, 24, 29.97, 50, 60, 144, 200, 240):
+        for rate in (0.5, 2, 7.5, 10):
+            processor.rate = clip_rate
+            ticks = [processor._ticks(i / clip_rate, rate) for i in range(3000)]
+            samples = [0, *(i for i in range(1, 3000) if ticks[i] != ticks[i - 1])]
+            gaps = np.diff(samples)
+            assert gaps.max() <= 33
+            if clip_rate / rate <= 32:
+                assert gaps.max() - gaps.min() <= 1, (clip_rate, rate)
+
+
 def test_slots_become_frames_without_a_loss():
     volume = np.random.default_rng(0).random((4, 3, 5)).astype(np.float32)
     volume /= volume.sum()
@@ -162,7 +228,7 @@ def test_maps_blended_from_windows_point_at_the_object_that_decides(model):
 @pytest.fixture
 def tiny(monkeypatch, model):
     """The attention processor with the small video transformer; everything else is its own."""
-    monkeypatch.setattr(processor_module, "open_maps", lambda context: windows(model, method="gmar"))
+    monkeypatch.setattr(processor_module, "open_maps", lambda *_: windows(model, method="gmar"))
 
 
 SETTINGS = {

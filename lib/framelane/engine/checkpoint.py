@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,10 @@ class Segment:
 
     folder: Path
     record: Record
+
+    def light(self) -> Segment:
+        """The same without what only a resume needs, so that memory stays flat however many segments there are."""
+        return Segment(self.folder, replace(self.record, state={}, notes={}))
 
     @property
     def video(self) -> Path:
@@ -147,6 +151,8 @@ class WorkFolder:
             segment = Segment(self._folder(len(segments)), Record.from_json(data))
             if not segment.video.exists() or segment.video.stat().st_size != segment.record.size:
                 break
+            if segments:
+                segments[-1] = segments[-1].light()
             segments.append(segment)
         for folder in sorted(self.path.glob("segment-*"))[len(segments) :]:
             shutil.rmtree(folder, ignore_errors=True)

@@ -27,7 +27,7 @@ from framelane.video.frames import FrameBatch
 from framelane.video.reader import Position, Reader, checksum
 from framelane.video.writer import EncodeSpec, SegmentWriter, open_writer, write_error
 
-_REMEMBERED = 1024  # input frames whose position is kept, for replay_from
+_REMEMBERED = 16384  # input frames whose position is kept, for replay_from
 _PROGRESS_EVERY_S = 0.25
 
 
@@ -180,6 +180,8 @@ class Pipeline:
             self._events.put(None)  # wakes the supervisor
 
     def _fail(self, error: BaseException) -> None:
+        if is_out_of_memory(error) and not isinstance(error, FramelaneError):
+            error = _no_memory(error)
         with self._failing:
             if self._error is None:
                 self._error = error
@@ -244,10 +246,7 @@ class Pipeline:
 
     def _shrink(self, error: BaseException) -> None:
         if self._limit == 1:
-            raise OutOfMemory(
-                f"Memory ran out even with a single frame ({chain(error)}). Lower the working resolution, or use a "
-                "profile with a smaller model."
-            ) from error
+            raise _no_memory(error) from error
         self._limit = max(1, self._limit // 2)
         free_memory()
         message = f"Memory ran out; the batch size is {self._limit} from here on."
@@ -319,7 +318,7 @@ class Pipeline:
             guard={"batch_size": self._limit},
             notes=json.loads(json.dumps(self.notes)),
         )
-        self.segments.append(self.work.finish(len(self.segments), record))
+        self.segments.append(self.work.finish(len(self.segments), record).light())
         frame = self.meter.first + self.meter.written
         self.emit(Event(event="segment", index=len(self.segments) - 1, frames=info.frames, frame=frame))
 
@@ -331,3 +330,12 @@ class Pipeline:
                 f"{self.plan.min_free / 1e6:.0f} MB of engine.min_free_mb. Free some space and run the same command "
                 "again; finished segments are kept."
             )
+
+
+def _no_memory(error: BaseException) -> OutOfMemory:
+    made = OutOfMemory(
+        f"Memory ran out where nothing can be made smaller ({chain(error)}). Lower hardware.working_height or "
+        "attention.spatial_resolution, or use a profile with smaller models; finished segments are kept."
+    )
+    made.__cause__ = error
+    return made

@@ -111,6 +111,7 @@ class Detector(ABC):
         downgrade: why that is not the device asked for, as a sentence; None when it is.
         notice: what the user must be told once when this detector runs, such as its licence; None when there is nothing.
         own_weights: name, sha256 and licence of weights that are not in the catalogue, for the report; else None.
+        half: FP16 under autocast, where the model runs in torch on a GPU.
         has_attention: whether each object comes with its own attention, ``data["attention"]``: float32 (n, gh, gw),
             over the whole frame, at least 0, each with sum 1.
     """
@@ -121,6 +122,7 @@ class Detector(ABC):
     downgrade: str | None = None
     notice: str | None = None
     own_weights: dict[str, str] | None = None
+    half: bool = False
     _registry: ClassVar[dict[str, type[Detector]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

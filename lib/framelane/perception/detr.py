@@ -129,7 +129,8 @@ class Detr(Detector):
     def _precision(self) -> AbstractContextManager[Any]:
         import torch
 
-        return torch.autocast("cuda", dtype=torch.float16) if self.model.device.type == "cuda" else nullcontext()
+        half = self.half and self.model.device.type == "cuda"
+        return torch.autocast("cuda", dtype=torch.float16) if half else nullcontext()
 
     def _detections(
         self, outputs: Any, samples: Samples, extent: Tensor, frame: tuple[int, int]

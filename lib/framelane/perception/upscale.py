@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from framelane.errors import FramelaneError, chain
+from framelane.memory import free_memory, is_out_of_memory
 from framelane.perception.stabilise import Stabiliser
 from framelane.perception.superres import Network, Notes, load_network
 
@@ -133,18 +134,16 @@ class SuperResolution(Upscaler):
         enlarges four times where two times are wanted is averaged over 2x2 pixels within each tile.
 
         Raises:
-            OutOfMemoryError: PyTorch's; even the smallest tile does not fit.
+            Exception: the device's own; even the smallest tile does not fit.
         """
-        import torch
-
         while True:
             try:
                 return self._in_tiles(frame)
-            except torch.OutOfMemoryError:
-                if self.tile <= _SMALLEST_TILE:
+            except Exception as error:
+                if self.tile <= _SMALLEST_TILE or not is_out_of_memory(error):
                     raise
                 self.tile = max(_SMALLEST_TILE, self.tile // 2)
-            torch.cuda.empty_cache()
+            free_memory()
             self.degrade(f"Memory ran out while scaling up; output.upscale_tile is {self.tile} from here on.")
 
     def _in_tiles(self, frame: torch.Tensor) -> torch.Tensor:

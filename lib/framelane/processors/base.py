@@ -35,6 +35,7 @@ class Context:
         threads: threads for models on the CPU.
         warn: takes a sentence for the report and the events.
         degrade: takes a sentence on what works less well than asked for, and why (promises 4 and 5).
+        own: the dotted keys of the settings that the user gave, not a default, profile or mode.
         models: the models in use, for the report: name, sha256, licence.
     """
 
@@ -43,6 +44,7 @@ class Context:
     threads: int = 1
     warn: Callable[[str], None] = lambda _: None
     degrade: Callable[[str], None] = lambda _: None
+    own: frozenset[str] = frozenset()
     models: list[dict[str, Any]] = field(default_factory=list)
 
 

@@ -65,8 +65,12 @@ class Maps(ABC):
         """Forget everything; the next sample is the one that :meth:`replay` named."""
 
     @abstractmethod
-    def describe(self) -> dict[str, Any]:
-        """What the maps were made with, for the report."""
+    def describe(self, clip_rate: float) -> dict[str, Any]:
+        """What the maps were made with, for the report.
+
+        Args:
+            clip_rate: frames per second of the clip: no more than these can be sampled.
+        """
 
 
 class FrameMaps(Maps):
@@ -92,7 +96,7 @@ class FrameMaps(Maps):
         done, self._done = self._done, {}
         return done
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, clip_rate: float) -> dict[str, Any]:
         """The start layer, and with gradients what was differentiated."""
         from framelane.processors.attention.backbone import TARGET
 

@@ -61,7 +61,7 @@ class Attention(Processor):
         self.frame = clip.display_size[::-1]
         self.rate = float(clip.rate)
         if "a" in options.channels:
-            self.maps = open_maps(context)
+            self.maps = open_maps(context, self.rate, clip.display_size)
         if "b" in options.channels:
             self.detector = open_detector(context)
             self.history = history(options.detect_every)
@@ -104,16 +104,18 @@ class Attention(Processor):
 
     def _is_sample(self, batch: FrameBatch, index: int, rate: float) -> bool:
         """A frame is sampled when a tick of ``rate`` falls on it, or lies between it and the frame before."""
-        if self.rate > rate * _LONGEST_WAIT / 2 and (batch.first_index + index) % _LONGEST_WAIT == 0:
-            return True
         before_pts = batch.pts[index - 1] if index else batch.before_pts
         if before_pts is None:
             return True
-        ticks = [
-            floor(float((pts - batch.layout.start_pts) * batch.layout.time_base) * rate + 1e-6)
-            for pts in (before_pts, batch.pts[index])
-        ]
-        return ticks[0] != ticks[1]
+        before, here = (
+            float((pts - batch.layout.start_pts) * batch.layout.time_base) for pts in (before_pts, batch.pts[index])
+        )
+        return self._ticks(before, rate) != self._ticks(here, rate)
+
+    def _ticks(self, time: float, rate: float) -> tuple[int, int]:
+        """Ticks up to a time; and, where they lie far apart, how often the longest wait has passed since the last one."""
+        tick = floor(time * rate + 1e-6)
+        return tick, floor((time - tick / rate) * self.rate / _LONGEST_WAIT + 1e-6)
 
     # -- in order ----------------------------------------------------------------------------------------------------
 
@@ -221,7 +223,7 @@ class Attention(Processor):
         """Entropy, shares per class and track, flicker and cuts; with what they were made with."""
         made_with: dict[str, Any] = {}
         if self.maps:
-            made_with = {"method": self.options.method, "backbone": self.maps.name, **self.maps.describe()}
+            made_with = {"method": self.options.method, "backbone": self.maps.name, **self.maps.describe(self.rate)}
         if self.detector:
             made_with["object_attention"] = _OWN if self.detector.has_attention else _SHARE if self.maps else None
         return {**made_with, **fold(rows)}

@@ -262,7 +262,7 @@ class VideoBackbone(ABC):
     def _y(self, logits: Tensor, target: str) -> Tensor:
         """What is differentiated, a scalar."""
         if target == MEAN_OF_CLASSES:
-            return logits.mean(dim=1).sum()
+            return logits.sum()  # divided by the number of classes in FP32: in FP16 such small slopes would be lost
         if target == TOP:
             return logits.amax(dim=1).sum()
         return logits[:, self.classes.index(target)].sum()
@@ -276,18 +276,19 @@ class VideoBackbone(ABC):
         target: str,
     ) -> VideoCapture:
         called = {MEAN_OF_CLASSES: "all classes, averaged", TOP: "the most likely class"}.get(target, target)
+        share = len(self.classes) if target == MEAN_OF_CLASSES else 1
         value, slope = activation
         scores = logits.detach()
         probability, index = scores.softmax(dim=1).max(dim=1)
         return VideoCapture(
             attentions=[layer.detach().float() for layer in seen.attentions],
-            gradients=[layer.float() for layer in gradients],
+            gradients=[layer.float() / share for layer in gradients],
             grid=seen.pools[0].queries.source if seen.pools else self.grid,
             prefix=self.prefix,
             target=f"logit of {called}" if gradients else "",
             pools=seen.pools,
             activation=None if slope is None else value.detach().float(),
-            activation_gradient=None if slope is None else slope.float(),
+            activation_gradient=None if slope is None else slope.float() / share,
             readout=self.readout,
             shift=self._shift(len(self._layers) - len(seen.attentions)),
             logits=scores,

@@ -20,7 +20,7 @@ def load_video_backbone(
     name: str,
     device: str = "cpu",
     *,
-    resolution: int = 224,
+    resolution: int | None = None,
     window: int | None = None,
     mixed_precision: bool = False,
     pooling: str = "uniform",
@@ -32,7 +32,8 @@ def load_video_backbone(
     Args:
         name: one of :data:`NAMES`.
         device: ``"cpu"`` or ``"cuda"``.
-        resolution: side in pixels of the square that frames are resized to; VideoMAE takes its own 224 only.
+        resolution: side in pixels of the square that frames are resized to; None is the model's own, 224. VideoMAE takes
+            no other.
         window: frames in one window; None is the number that the model was trained with (16, or 32 of ``mvit_v2_b``).
         mixed_precision: FP16 under autocast; only on a GPU.
         pooling: ``"uniform"`` or ``"learned"``, of MViT; VideoMAE does not pool.
@@ -50,4 +51,6 @@ def load_video_backbone(
     options: dict[str, Any] = {"mixed_precision": mixed_precision, "checkpointing": checkpointing}
     if name == "videomae":
         return VideoMaeBackbone.from_folder(path, device, resolution=resolution, window=window, **options)
-    return MvitBackbone.from_file(name, path, device, resolution=resolution, window=window, pooling=pooling, **options)
+    return MvitBackbone.from_file(
+        name, path, device, resolution=resolution or 224, window=window, pooling=pooling, **options
+    )

@@ -131,7 +131,7 @@ class WindowMaps(Maps):
         try:
             capture = self._capture(pixels)
         except Exception as error:
-            if not is_out_of_memory(error) or self.model.checkpointing or not self.method.needs_gradients:
+            if not is_out_of_memory(error):
                 raise
             capture = self._frugally(pixels)
         volume = self.method.maps(capture)[0].cpu().numpy()
@@ -146,13 +146,14 @@ class WindowMaps(Maps):
         return self.model.capture(pixels, self.method.needs_gradients, self.start_layer, self.target)
 
     def _frugally(self, pixels: Tensor) -> VideoCapture:
-        """The same with gradient checkpointing, from here on: a window cannot be halved as a frame batch can."""
+        """Once more, with gradient checkpointing from here on: a window cannot be halved as a frame batch can."""
         free_memory()
-        self.model.checkpointing = True
-        self.degrade(
-            "Memory ran out in a window of the video transformer; gradient checkpointing is on from here on, which gives "
-            "the same maps and takes longer."
-        )
+        if self.method.needs_gradients and not self.model.checkpointing:
+            self.model.checkpointing = True
+            self.degrade(
+                "Memory ran out in a window of the video transformer; gradient checkpointing is on from here on, which "
+                "gives the same maps and takes longer."
+            )
         return self._capture(pixels)
 
     def _blend(self, ordinal: int, weight: float, grid: np.ndarray, probabilities: np.ndarray) -> None:
@@ -177,7 +178,8 @@ class WindowMaps(Maps):
             return Seen(np.ones((1, 1), np.float32))
         likely = blend.probabilities / blend.weight
         best = int(likely.argmax())
-        grid = np.asarray(blend.grid / blend.weight, np.float32)
+        # Rounded: some of CUDA's gradients differ in their last bits from run to run, and a resume must not show it.
+        grid = (blend.grid / blend.weight).astype(np.float16).astype(np.float32)
         return Seen(grid, (self.model.classes[best], float(likely[best])))
 
     def _drop(self) -> None:
@@ -200,20 +202,21 @@ class WindowMaps(Maps):
         start = -(-earliest // self.hop) * self.hop
         # A shot that ends now has a last window that begins a window's length before its end.
         ordinal = max(0, min(start, wanted, self._count - self.length))
-        return self._index[ordinal], {"ordinal": ordinal}
+        return self._index[ordinal], {"ordinal": ordinal, "checkpointing": self.model.checkpointing}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Begin again, with the number within its shot of the next sample."""
         self._begin(state.get("ordinal", 0))
+        self.model.checkpointing |= state.get("checkpointing", False)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, clip_rate: float) -> dict[str, Any]:
         """What the windows are, and whose attention was shown."""
         return {
             "start_layer": self.start_layer,
             "target": self.target,
             "window": self.length,
             "hop": self.hop,
-            "window_fps": self.rate,
+            "window_fps": round(min(self.rate, clip_rate), 3),
         }
 
 
