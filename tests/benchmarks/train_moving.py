@@ -1,7 +1,7 @@
 """Train the small MViT of ``framelane bench motion``; writes assets/models/moving-mvit.safetensors.
 
-Run: ``.venv/bin/python tests/benchmarks/train_moving.py``; about twelve minutes on two idle cores. Every batch is new, so there is no
-training set to learn by heart, and the seeds of held-out clips are far beyond those of training.
+Run: ``.venv/bin/python tests/benchmarks/train_moving.py``; about twelve minutes on two idle cores. Every batch is new, so
+there is no training set to learn by heart, and the seeds of held-out clips are far beyond those of training.
 """
 
 from __future__ import annotations
