@@ -205,7 +205,8 @@ def test_from_the_hub_to_a_capture(saved, shop):
     with pytest.raises(
         UsageError, match=r"spatial_resolution: VideoMAE has fixed .* 4 frames of 16 pixels only, not 224"
     ):
-        load_video_backbone("videomae")
+        load_video_backbone("videomae", resolution=224)
+    assert load_video_backbone("videomae").resolution == 16  # its own, where nothing is asked for
     with pytest.raises(UsageError, match=r"attention\.window: .*not 8"):
         load_video_backbone("videomae", resolution=16, window=8)
 
