@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -152,13 +153,21 @@ def _describe(nvml: Any, wanted: str) -> tuple[Gpu | None, str | None]:
     gpu = Gpu(
         name=_text(nvml.nvmlDeviceGetName(handle)),
         vram_total=int(memory_info.total),
-        vram_free=int(memory_info.free),
+        vram_free=int(memory_info.free) + _own_cache(),
         driver=_text(nvml.nvmlSystemGetDriverVersion()),
         cuda=f"{cuda // 1000}.{cuda % 1000 // 10}",
         compute_capability=(int(major), int(minor)),
         count=int(count),
     )
     return gpu, None
+
+
+def _own_cache() -> int:
+    """Bytes that this process's PyTorch holds and does not use: NVML counts them as used, and they are ours to take."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return 0
+    return int(torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
 
 
 def _text(value: str | bytes) -> str:

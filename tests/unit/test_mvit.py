@@ -253,6 +253,20 @@ def test_other_sizes_interpolate_positions_or_are_refused():
         tiny(pooling="max")
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", method_names())
+def test_on_a_gpu_half_precision_gives_the_maps_of_single_precision_and_gives_them_again(name):
+    pixels = torch.randn(1, 3, 4, 32, 32, generator=torch.Generator().manual_seed(5))
+    maps = []
+    for half in (False, True, True):
+        backbone = MvitBackbone(
+            tiny_model(), "cuda", CLASSES, frames=4, resolution=32, mixed_precision=half, checkpointing=False
+        )
+        maps.append(get_method(name).maps(backbone.capture(pixels.cuda(), gradients=True)).cpu())
+    assert (maps[0] - maps[1]).abs().sum() < 0.05
+    torch.testing.assert_close(maps[1].half(), maps[2].half(), rtol=1e-3, atol=1e-6)
+
+
 def test_nothing_of_a_window_stays_in_memory(pixels):
     """200 windows: no tensor is left behind, and no graph."""
     import gc
