@@ -85,7 +85,8 @@ def kill_and_resume(folder, processor, clip, kills, seed, longest, *more):
     while True:
         before = finished_frames(work)
         job = start(processor, clip, output, events, *more)
-        killed = hits < kills and _kill_while_running(job, events, rng.uniform(0, longest))
+        # Every other time not before a segment is closed, however slow the machine: resumes need something to go on from.
+        killed = hits < kills and _kill_while_running(job, events, rng.uniform(0, longest), segments=hits % 2)
         hits += killed
         job.wait(timeout=300)
         first = next((e for e in read_events(events) if e["event"] == "start"), None)
@@ -101,8 +102,12 @@ def kill_and_resume(folder, processor, clip, kills, seed, longest, *more):
             return results, starts
 
 
-def _kill_while_running(job, events, moment):
-    while not read_events(events) and job.poll() is None:  # imports are not what is to be interrupted
+def _kill_while_running(job, events, moment, segments):
+    def reached():
+        found = [event["event"] for event in read_events(events)]
+        return found and found.count("segment") >= segments  # imports are not what is to be interrupted
+
+    while not reached() and job.poll() is None:
         time.sleep(0.02)
     time.sleep(moment)
     if job.poll() is not None:
