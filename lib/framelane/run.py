@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ from framelane import settings as settings_module
 from framelane.engine.events import Event
 from framelane.errors import Cancelled, FramelaneError, UsageError
 from framelane.job import Job, Result
-from framelane.settings import Loaded
+from framelane.settings import Layer, Loaded
 
-__all__ = ["Result", "load_settings", "process_video"]
+__all__ = ["Result", "load_settings", "process_loaded", "process_video"]
 
 
 def process_video(
@@ -52,8 +52,20 @@ def process_video(
         FramelaneError: the job failed; its text says why.
         Cancelled: it was cancelled, or Ctrl-C came; calling again goes on.
     """
-    listener = progress or (lambda _: None)
     loaded = load_settings(mode, profile, config, {**settings_module.flatten(settings), **(overrides or {})})
+    return process_loaded(Path(clip), processor, Path(output), loaded, progress, cancel)
+
+
+def process_loaded(
+    clip: Path,
+    processor: str,
+    output: Path,
+    loaded: Loaded,
+    progress: Callable[[Event], None] | None = None,
+    cancel: threading.Event | None = None,
+) -> Result:
+    """:func:`process_video` with settings that are merged already; it raises what that raises."""
+    listener = progress or (lambda _: None)
     begun = False
 
     def emit(event: Event) -> None:
@@ -61,7 +73,7 @@ def process_video(
         begun = True
         listener(event)
 
-    job = Job(Path(clip), processor, Path(output), loaded, emit, cancel or threading.Event())
+    job = Job(clip, processor, output, loaded, emit, cancel or threading.Event())
     try:
         return job.run()
     except KeyboardInterrupt as interrupt:
@@ -76,9 +88,13 @@ def process_video(
 
 
 def load_settings(
-    mode: str | None, profile: str | None, config: str | Path | None, overrides: Mapping[str, Any]
+    mode: str | None,
+    profile: str | None,
+    config: str | Path | None,
+    overrides: Mapping[str, Any],
+    layers: Sequence[Layer] = (),
 ) -> Loaded:
-    """Merged settings for this machine; the profile is detected where it is not named.
+    """Merged settings for this machine; the profile is detected where it is not named (see :func:`settings.load`).
 
     Raises:
         UsageError: an unknown key or a value out of range.
@@ -90,4 +106,5 @@ def load_settings(
         config=Path(config) if config else None,
         overrides=overrides,
         detected_profile=detected,
+        layers=layers,
     )

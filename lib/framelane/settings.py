@@ -11,7 +11,7 @@ the profile chose for the hardware stays. A mode that was picked is stronger, bu
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,10 @@ from pydantic.fields import FieldInfo
 from framelane.errors import UsageError
 from framelane.resources import config_names, data_path
 from framelane.schema import Settings
+
+
+Layer = tuple[str, Mapping[str, Any]]
+"""Where values come from, for sentences, and the values by dotted key."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ def load(
     config: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     detected_profile: str = "cpu",
+    layers: Sequence[Layer] = (),
 ) -> Loaded:
     """Merge all layers.
 
@@ -124,17 +129,19 @@ def load(
         config: the user's YAML file.
         overrides: dotted keys from ``--set`` or keywords.
         detected_profile: the profile that fits the hardware.
+        layers: further layers of the user's, each stronger than the one before: between the YAML and ``overrides``.
 
     Raises:
         UsageError: an unknown key or a value out of range; the text names the key, the file and what is allowed.
     """
-    user = flatten(read_yaml(config)) if config else {}
+    own: list[Layer] = [*([(str(config), flatten(read_yaml(config)))] if config else []), *layers]
+    user = {key: value for _, flat in own for key, value in flat.items()}
     given = {**(overrides or {})}
     if mode:
         given["mode"] = mode
     if profile:
         given["profile"] = profile
-    where = str(config) if config else "the command line"
+    where = own[-1][0] if own else "the command line"
     chosen_mode = _choice("mode", given.get("mode", user.get("mode", "balanced")), names("modes"), where)
     wanted = given.get("profile", user.get("profile", "auto"))
     chosen_profile = (
@@ -143,10 +150,10 @@ def load(
     profile_layer = (f"profile {chosen_profile}", profile_values(chosen_profile))
     mode_layer = (f"mode {chosen_mode}", flatten(read_yaml(data_path("configs", "modes", f"{chosen_mode}.yaml"))))
     picked = "mode" in given or "mode" in user
-    layers = [profile_layer, mode_layer] if picked else [mode_layer, profile_layer]
+    weak = [profile_layer, mode_layer] if picked else [mode_layer, profile_layer]
     merged: dict[str, Any] = {}
     origin = {key: "default" for key, _ in fields()}
-    for source, flat in [*layers, (str(config), user), ("the command line", given)]:
+    for source, flat in [*weak, *own, ("the command line", given)]:
         for key, value in flat.items():
             _known(key, source)
             merged[key], origin[key] = value, source

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from framelane.errors import FramelaneError, UsageError
 from framelane.models import catalog, store
+from framelane.models.kept import kept
 from framelane.perception.detectors import Detector, catalogue_name, load_detector
 from framelane.processors.attention.backbone import load_backbone
 from framelane.processors.attention.maps import FrameMaps, Maps
@@ -60,9 +63,10 @@ def open_maps(context: Context) -> Maps:
             return open_windows(name, context)
         name = instead
     _available(EMBEDDED_BACKBONE, EMBEDDED_BACKBONE, context)
-    backbone = load_backbone(
+    wanted = (
         EMBEDDED_BACKBONE, context.device, options.spatial_resolution, context.settings.hardware.mixed_precision
-    )
+    )  # fmt: skip
+    backbone = kept("backbone", (*wanted, store.digest(EMBEDDED_BACKBONE)), lambda: load_backbone(*wanted))
     start_layer = backbone.usual_start if options.start_layer is None else options.start_layer
     backbone.check_layer(start_layer)
     return FrameMaps(EMBEDDED_BACKBONE, backbone, method, rate=options.sample_fps, start_layer=start_layer)
@@ -76,15 +80,16 @@ def open_windows(name: str, context: Context) -> WindowMaps:
         FramelaneError: the weights do not fit it.
     """
     options, hardware = context.settings.attention, context.settings.hardware
-    backbone = load_video_backbone(
-        name,
-        context.device,
-        resolution=options.spatial_resolution,
-        window=options.window,
-        mixed_precision=hardware.mixed_precision,
-        pooling=options.pooling,
-        checkpointing=hardware.gradient_checkpointing,
+    wanted: dict[str, Any] = {
+        "resolution": options.spatial_resolution, "window": options.window,
+        "mixed_precision": hardware.mixed_precision, "pooling": options.pooling,
+    }  # fmt: skip
+    backbone = kept(
+        "backbone",
+        (name, context.device, *wanted.values(), store.digest(name)),
+        lambda: load_video_backbone(name, context.device, **wanted),
     )
+    backbone.checkpointing = hardware.gradient_checkpointing  # a job before may have switched it on
     start_layer = backbone.usual_start if options.start_layer is None else options.start_layer
     backbone.check_layer(start_layer)
     backbone.check_target(options.target)
@@ -113,14 +118,15 @@ def open_detector(context: Context) -> Detector:
     if weights and not _available(weights, EMBEDDED_DETECTOR, context):
         name = EMBEDDED_DETECTOR
         _available(name, name, context)
-    detector = load_detector(
-        name,
-        device=context.device,
-        threads=context.threads,
-        threshold=options.detection_threshold,
-        classes=options.classes,
-        size=options.detector_size,
-    )
+    wanted: dict[str, Any] = {
+        "device": context.device, "threads": context.threads, "threshold": options.detection_threshold,
+        "classes": tuple(options.classes), "size": options.detector_size,
+    }  # fmt: skip
+    digest = store.digest(weights) if (weights := catalogue_name(name, options.detector_size)) else None
+    if digest is None:  # the user's own weights, which may change between two jobs
+        detector = load_detector(name, **wanted)
+    else:
+        detector = kept("detector", (name, *wanted.values(), digest), lambda: load_detector(name, **wanted))
     if detector.own_weights:
         context.models.append(detector.own_weights)
     if detector.notice:
