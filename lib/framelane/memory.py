@@ -6,6 +6,7 @@ import ctypes
 import gc
 import platform
 import sys
+from pathlib import Path
 
 _TEXTS = (
     "out of memory",  # torch ("CUDA out of memory."), the CUDA runtime ("CUDA error: out of memory")
@@ -50,3 +51,16 @@ def free_memory() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def oom_kills(counters: Path = Path("/proc/vmstat")) -> int:
+    """How often the kernel has killed a process for want of memory since it started; 0 where it does not say.
+
+    Args:
+        counters: the kernel's counters; those of a container's own limit are among them.
+    """
+    try:
+        lines = counters.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

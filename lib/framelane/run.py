@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from framelane import settings as settings_module
 from framelane.engine.events import Event
 from framelane.errors import Cancelled, FramelaneError, UsageError
 from framelane.job import Job, Result
-from framelane.settings import Layer, Loaded
+from framelane.settings import Loaded
 
 __all__ = ["Result", "load_settings", "process_loaded", "process_video"]
 
@@ -88,13 +88,9 @@ def process_loaded(
 
 
 def load_settings(
-    mode: str | None,
-    profile: str | None,
-    config: str | Path | None,
-    overrides: Mapping[str, Any],
-    layers: Sequence[Layer] = (),
+    mode: str | None, profile: str | None, config: str | Path | None, overrides: Mapping[str, Any]
 ) -> Loaded:
-    """Merged settings for this machine; the profile is detected where it is not named (see :func:`settings.load`).
+    """Merged settings for this machine; the profile is detected where it is not named.
 
     Raises:
         UsageError: an unknown key or a value out of range.
@@ -106,5 +102,4 @@ def load_settings(
         config=Path(config) if config else None,
         overrides=overrides,
         detected_profile=detected,
-        layers=layers,
     )

@@ -11,7 +11,7 @@ the profile chose for the hardware stays. A mode that was picked is stronger, bu
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,10 +25,6 @@ from framelane.resources import config_names, data_path
 from framelane.schema import Settings
 
 
-Layer = tuple[str, Mapping[str, Any]]
-"""Where values come from, for sentences, and the values by dotted key."""
-
-
 @dataclass(frozen=True)
 class Loaded:
     """Merged settings and, for every dotted key, the layer its value came from.
@@ -40,6 +36,10 @@ class Loaded:
     settings: Settings
     origin: Mapping[str, str] = field(default_factory=dict)
     limited: tuple[str, ...] = ()
+
+    def is_own(self, key: str) -> bool:
+        """Whether the user gave this value, in a file or on the command line; not a default, a profile or a mode."""
+        return not self.origin[key].startswith(("default", "profile ", "mode "))
 
 
 def fields(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -119,7 +119,6 @@ def load(
     config: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     detected_profile: str = "cpu",
-    layers: Sequence[Layer] = (),
 ) -> Loaded:
     """Merge all layers.
 
@@ -129,19 +128,17 @@ def load(
         config: the user's YAML file.
         overrides: dotted keys from ``--set`` or keywords.
         detected_profile: the profile that fits the hardware.
-        layers: further layers of the user's, each stronger than the one before: between the YAML and ``overrides``.
 
     Raises:
         UsageError: an unknown key or a value out of range; the text names the key, the file and what is allowed.
     """
-    own: list[Layer] = [*([(str(config), flatten(read_yaml(config)))] if config else []), *layers]
-    user = {key: value for _, flat in own for key, value in flat.items()}
+    user = flatten(read_yaml(config)) if config else {}
     given = {**(overrides or {})}
     if mode:
         given["mode"] = mode
     if profile:
         given["profile"] = profile
-    where = own[-1][0] if own else "the command line"
+    where = str(config) if config else "the command line"
     chosen_mode = _choice("mode", given.get("mode", user.get("mode", "balanced")), names("modes"), where)
     wanted = given.get("profile", user.get("profile", "auto"))
     chosen_profile = (
@@ -150,10 +147,10 @@ def load(
     profile_layer = (f"profile {chosen_profile}", profile_values(chosen_profile))
     mode_layer = (f"mode {chosen_mode}", flatten(read_yaml(data_path("configs", "modes", f"{chosen_mode}.yaml"))))
     picked = "mode" in given or "mode" in user
-    weak = [profile_layer, mode_layer] if picked else [mode_layer, profile_layer]
+    layers = [profile_layer, mode_layer] if picked else [mode_layer, profile_layer]
     merged: dict[str, Any] = {}
     origin = {key: "default" for key, _ in fields()}
-    for source, flat in [*weak, *own, ("the command line", given)]:
+    for source, flat in [*layers, (str(config), user), ("the command line", given)]:
         for key, value in flat.items():
             _known(key, source)
             merged[key], origin[key] = value, source

@@ -26,9 +26,8 @@ class JobSpec:
         out: the output folder of the batch.
         identity: 64 hex digits, see ``ledger.job_identity``.
         mode: as picked by the user.
-        profile: as picked by the user; None is detected where the job runs.
-        layers: the user's YAML and the clip's sidecar: where from, and values by dotted key.
-        overrides: what is stronger than those, by dotted key.
+        profile: as picked by the user; None is as the user's YAML says, else detected where the job runs.
+        overrides: everything else that the user set, by dotted key: the YAML's, the sidecar's, the command line's.
     """
 
     name: str
@@ -38,7 +37,6 @@ class JobSpec:
     identity: str
     mode: str | None = None
     profile: str | None = None
-    layers: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -63,8 +61,7 @@ class JobSpec:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> JobSpec:
         """What :meth:`to_json` made."""
-        layers = tuple((str(where), dict(flat)) for where, flat in data["layers"])
-        return cls(**{**data, "layers": layers})
+        return cls(**data)
 
 
 @dataclass(frozen=True)

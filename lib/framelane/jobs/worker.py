@@ -17,6 +17,7 @@ import sys
 import threading
 import traceback
 from dataclasses import replace
+from pathlib import Path
 from typing import IO, Any
 
 from framelane.engine.events import Event, Listener
@@ -58,9 +59,7 @@ def _process(job: JobSpec, listener: Listener, cancel: threading.Event) -> Outco
     WorkFolder(job.local).wait(_DYING_S)
     if job.local.exists():  # it got its name last, by a process that died before it could say so
         return Outcome("done")
-    loaded = load_settings(job.mode, job.profile, None, job.overrides, job.layers)
-    from pathlib import Path
-
+    loaded = load_settings(job.mode, job.profile, None, job.overrides)
     result = process_loaded(Path(job.clip), job.processor, job.local, loaded, listener, cancel)
     return Outcome(
         "done", seconds=result.processing_time, frames=int(result.report["frames"]), avg_fps=result.avg_fps
