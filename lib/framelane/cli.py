@@ -1,4 +1,4 @@
-"""The command line: run, prepare, doctor, models, bench."""
+"""The command line: run, plan, prepare, doctor, models, bench."""
 
 from __future__ import annotations
 
@@ -78,9 +78,7 @@ def run(
     from framelane import run as runner
     from framelane.processors.base import create
 
-    overrides = _overrides(assignments)
-    if require_gpu:
-        overrides["output.require_gpu"] = True
+    overrides = _overrides(assignments, require_gpu)
     loaded = runner.load_settings(mode, profile, config, overrides)
     if print_settings:
         create(processor)
@@ -113,10 +111,11 @@ def _same(one: Path, other: Path) -> bool:
     return one.resolve() == other.resolve() or (one.exists() and other.exists() and one.samefile(other))
 
 
-def _overrides(assignments: list[str] | None) -> dict[str, Any]:
+def _overrides(assignments: list[str] | None, require_gpu: bool = False) -> dict[str, Any]:
     from framelane.settings import parse_assignment
 
-    return dict(parse_assignment(text) for text in assignments or [])
+    given = dict(parse_assignment(text) for text in assignments or [])
+    return {**given, "output.require_gpu": True} if require_gpu else given
 
 
 def _print_settings(loaded: Any) -> None:
@@ -160,6 +159,66 @@ def _event_sink(target: str | None) -> Iterator[Any]:
                 file.flush()
 
         yield sink
+
+
+@app.command()
+def plan(
+    processor: Annotated[str, typer.Argument(help="What happens to the frames, for example: attention.")],
+    source: Annotated[Path, typer.Argument(metavar="CLIP|FOLDER", help="A video, or a folder of videos.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Where results will lie.")] = None,
+    budget: Annotated[
+        str, typer.Option(help="Time of the session: 80m, 1h30m, 90 (minutes), or none; counted from its start.")
+    ] = "80m",
+    include: Annotated[
+        list[str] | None, typer.Option(help="Take only clips that fit a pattern, as in '*.mov'.")
+    ] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Leave out clips that fit a pattern.")] = None,
+    order: Annotated[str, typer.Option(help="shortest, name or oldest first.")] = "name",
+    mode: Mode = None,
+    profile: Profile = None,
+    config: Config = None,
+    assignments: Set = None,
+    events: Annotated[str | None, typer.Option(help="Write the events of measuring as JSON lines to a file.")] = None,
+    require_gpu: Annotated[
+        bool, typer.Option("--require-gpu", help="Fail instead of falling back to the CPU.")
+    ] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure again, even where this machine's figures are remembered.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    print_settings: Annotated[
+        bool, typer.Option("--print-settings", help="Show the merged settings and where each comes from, and stop.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a stack trace with an error.")] = False,  # noqa: ARG001
+) -> None:
+    """Say what clips will take on this machine, and what fits into the session. Makes no result."""
+    from framelane.jobs.planning import Wanted, plan_clips
+    from framelane.processors.base import create
+
+    wanted = Wanted(mode, profile, config, _overrides(assignments, require_gpu))
+    if print_settings:
+        create(processor)
+        _print_settings(wanted.loaded())
+        return
+    if events == "-":
+        raise UsageError("The plan itself goes to stdout; name a file for the events.")
+    with _event_sink(events) as sink:
+        made = plan_clips(
+            source, processor, output=output, wanted=wanted, include=include or (), exclude=exclude or (),
+            order=order, budget=budget, again=measure, listener=sink,
+        )  # fmt: skip
+    _print_plan(made, as_json)
+
+
+def _print_plan(made: Any, as_json: bool) -> None:
+    from rich.console import Console
+
+    from framelane.jobs.plan_view import plan_box, plan_data
+
+    if as_json:
+        typer.echo(json.dumps(plan_data(made), indent=2))
+    else:
+        Console().print(plan_box(made))
 
 
 @app.command()
