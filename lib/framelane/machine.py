@@ -93,7 +93,7 @@ def detect(path: Path | str = ".") -> Hardware:
         ram_total=total,
         ram_available=available,
         ram_limited=limited,
-        cpu=_cpu_model(),
+        cpu=cpu_model(),
         cores=os.cpu_count() or 1,
         cores_usable=usable_cores(),
         disk_path=str(place),
@@ -253,7 +253,8 @@ def usable_cores(root: Path = CGROUPS) -> int:
     return max(1, cores)
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """The processor's model name."""
     found = re.search(r"^model name\s*:\s*(.+)$", _read(_CPUINFO), re.MULTILINE)
     return found[1].strip() if found else platform.processor() or platform.machine() or "unknown"
 

@@ -1,4 +1,4 @@
-"""The command line: run, prepare, doctor, models, bench."""
+"""The command line: run, batch, plan, prepare, doctor, models, bench."""
 
 from framelane.cli.app import app, main
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from framelane.cli.models import models_app
+from framelane.cli.plan import plan
 from framelane.cli.run import prepare, run
 from framelane.cli.tools import bench, doctor
 from framelane.errors import Cancelled, FramelaneError
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _command in (run, prepare, doctor, bench):
+for _command in (run, plan, prepare, doctor, bench):
     app.command()(_command)
 app.add_typer(models_app, name="models", no_args_is_help=True)
 

@@ -23,6 +23,17 @@ Profile = Annotated[
     str | None, typer.Option(help=f"What the hardware allows: auto, {', '.join(config_names('profiles'))}.")
 ]
 Config = Annotated[Path | None, typer.Option(help="A YAML file of settings.")]
+RequireGpu = Annotated[bool, typer.Option("--require-gpu", help="Fail instead of falling back to the CPU.")]
+PrintSettings = Annotated[
+    bool, typer.Option("--print-settings", help="Show the merged settings and where each comes from, and stop.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show a stack trace with an error.")]
+Budget = Annotated[
+    str, typer.Option(help="Time of the session: 80m, 1h30m, 90 (minutes), or none; counted from its start.")
+]
+Include = Annotated[list[str] | None, typer.Option(help="Take only clips that fit a pattern, as in '*.mov'.")]
+Exclude = Annotated[list[str] | None, typer.Option(help="Leave out clips that fit a pattern.")]
+OrderBy = Annotated[str, typer.Option("--order", help="shortest, name or oldest first.")]
 
 
 def same(one: Path, other: Path) -> bool:
@@ -30,11 +41,22 @@ def same(one: Path, other: Path) -> bool:
     return one.resolve() == other.resolve() or (one.exists() and other.exists() and one.samefile(other))
 
 
-def overrides_of(assignments: list[str] | None) -> dict[str, Any]:
-    """What ``--set`` was given, by dotted key."""
+def overrides_of(assignments: list[str] | None, require_gpu: bool = False) -> dict[str, Any]:
+    """What ``--set`` and ``--require-gpu`` were given, by dotted key."""
     from framelane.settings import parse_assignment
 
-    return dict(parse_assignment(text) for text in assignments or [])
+    given = dict(parse_assignment(text) for text in assignments or [])
+    return {**given, "output.require_gpu": True} if require_gpu else given
+
+
+def print_settings_of(loaded: Any) -> None:
+    """Every setting, its value, and where that comes from."""
+    from framelane.settings import flatten
+
+    values = flatten(loaded.settings.model_dump())
+    width = max(len(key) for key in values)
+    for key, value in values.items():
+        typer.echo(f"{key:<{width}}  {json.dumps(value):<14}  {loaded.origin.get(key, 'default')}")
 
 
 def tell(line: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from framelane.cli.options import Config, Mode, Profile, Set, event_sink, overrides_of, same, tell
+from framelane.cli.options import (
+    Config, Debug, Mode, PrintSettings, Profile, RequireGpu, Set, event_sink, overrides_of, print_settings_of, same, tell,
+)  # fmt: skip
 from framelane.errors import UsageError
 
 
@@ -21,25 +22,19 @@ def run(
     config: Config = None,
     assignments: Set = None,
     events: Annotated[str | None, typer.Option(help="Write events as JSON lines to a file, or to - (stdout).")] = None,
-    require_gpu: Annotated[
-        bool, typer.Option("--require-gpu", help="Fail instead of falling back to the CPU.")
-    ] = False,
-    print_settings: Annotated[
-        bool, typer.Option("--print-settings", help="Show the merged settings and where each comes from, and stop.")
-    ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show a stack trace with an error.")] = False,  # noqa: ARG001
+    require_gpu: RequireGpu = False,
+    print_settings: PrintSettings = False,
+    debug: Debug = False,  # noqa: ARG001
 ) -> None:
     """Process one clip. The same command again goes on where an interrupted one stopped."""
     from framelane import run as runner
     from framelane.processors.base import create
 
-    overrides = overrides_of(assignments)
-    if require_gpu:
-        overrides["output.require_gpu"] = True
+    overrides = overrides_of(assignments, require_gpu)
     loaded = runner.load_settings(mode, profile, config, overrides)
     if print_settings:
         create(processor)
-        _print_settings(loaded)
+        print_settings_of(loaded)
         return
     if output is None:
         raise UsageError("Name the file to make with -o, for example -o out.mp4.")
@@ -64,15 +59,6 @@ def run(
     tell(f"Time    {result.processing_time:.1f} s for {frames} frames ({result.avg_fps:.1f} fps)")
 
 
-def _print_settings(loaded: Any) -> None:
-    from framelane.settings import flatten
-
-    values = flatten(loaded.settings.model_dump())
-    width = max(len(key) for key in values)
-    for key, value in values.items():
-        typer.echo(f"{key:<{width}}  {json.dumps(value):<14}  {loaded.origin.get(key, 'default')}")
-
-
 def prepare(
     clip: Annotated[Path, typer.Argument(help="The input video.")],
     output: Annotated[
@@ -85,7 +71,7 @@ def prepare(
     piece_seconds: Annotated[float | None, typer.Option(help="Cut into pieces of about this length.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that framelane did not make.")] = False,
     events: Annotated[str | None, typer.Option(help="Write events as JSON lines to a file, or to - (stdout).")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show a stack trace with an error.")] = False,  # noqa: ARG001
+    debug: Debug = False,  # noqa: ARG001
 ) -> None:
     """Make a clip that a small machine decodes easily: H.264, 8 bits, fewer lines, all timestamps and the audio kept."""
     from framelane.preparation import PrepareOptions

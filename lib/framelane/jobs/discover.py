@@ -7,22 +7,20 @@ are never searched.
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from framelane.errors import FramelaneError, UsageError, chain
 from framelane.jobs.naming import output_names
-from framelane.jobs.sniff import Look, look, looks_like_a_clip, named_like_a_clip
+from framelane.jobs.sniff import Look, look, named_like_a_clip
+from framelane.jobs.walk import Skipped, Walk, check_root
 from framelane.video.clip import Clip, open_container, probe, video_stream
 
-Order = Literal["shortest", "name", "oldest"]
-ORDERS: tuple[Order, ...] = ("shortest", "name", "oldest")
+ORDERS = ("shortest", "name", "oldest")
 _LOOKERS = 8  # threads: what takes time is the waiting for storage such as Drive
 _PROBERS = 2
 _SIDECARS = (".yaml", ".yml")
@@ -50,19 +48,6 @@ class Found:
     settings: Path | None = None
     size: int = 0
     modified: float = 0.0
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """Something in the folder that the user may have expected to be taken.
-
-    Attributes:
-        relative: where, from the folder.
-        reason: a sentence.
-    """
-
-    relative: PurePosixPath
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -105,8 +90,8 @@ def find_clips(
         UsageError: the folder cannot be read, or the output folder is the folder itself or above it.
     """
     root = Path(folder)
-    _check_root(root, Path(out) if out is not None else None)
-    walk = _Walk(root, Path(out).resolve() if out is not None else None)
+    check_root(root, Path(out) if out is not None else None)
+    walk = Walk(root, Path(out).resolve() if out is not None else None)
     files = list(walk.files())
     patterns = _lowered(include), _lowered(exclude)
     wanted = [relative for relative in files if _chosen(relative, *patterns)]
@@ -146,7 +131,7 @@ def one_clip(path: str | Path, output: str | Path | None = None) -> Discovery:
     return Discovery([found])
 
 
-def ordered(found: Iterable[Found], order: Order = "name") -> list[Found]:
+def ordered(found: Iterable[Found], order: str = "name") -> list[Found]:
     """The clips in the order in which they are to be processed.
 
     Args:
@@ -183,99 +168,6 @@ def measured(clip: Clip) -> Clip:
                 first = packet.pts if first is None else min(first, packet.pts)
                 last, count = max(last, packet.pts + (packet.duration or 0)), count + 1
     return replace(clip, duration=float((last - (first or 0)) * clip.time_base), frames=count)
-
-
-# -- the walk ------------------------------------------------------------------------------------------------------------
-
-
-def _check_root(root: Path, out: Path | None) -> None:
-    if not root.is_dir():
-        what = "is a file, not a folder" if root.exists() else "does not exist"
-        raise UsageError(f"The folder {root} {what}.")
-    try:
-        with os.scandir(root):
-            pass
-    except OSError as error:
-        raise UsageError(f"The folder {root} cannot be read: {error.strerror}.") from error
-    if out is not None and (root.resolve() == out.resolve() or out.resolve() in root.resolve().parents):
-        raise UsageError(
-            f"The output folder {out} is the folder {root} itself, or above it: results would lie among the clips. "
-            "Name another output folder; one inside the folder is fine."
-        )
-
-
-class _Walk:
-    """One walk through a folder: real folders and files first, links after them, each real place once."""
-
-    def __init__(self, root: Path, out: Path | None) -> None:
-        self.root, self.real_root, self.out = root, os.path.realpath(root), str(out) if out else None
-        self.skipped: list[Skipped] = []
-        self.seen: dict[str, PurePosixPath] = {}
-        self.links: list[PurePosixPath] = []
-
-    def files(self) -> Iterator[PurePosixPath]:
-        """Every file that is not hidden, from the root; no file twice."""
-        yield from self._below(PurePosixPath(), self.real_root)
-        while self.links:
-            links, self.links = sorted(self.links), []
-            for link in links:
-                yield from self._follow(link)
-
-    def _skip(self, relative: PurePosixPath, reason: str) -> None:
-        self.skipped.append(Skipped(relative, reason))
-
-    def _below(self, top: PurePosixPath, real: str) -> Iterator[PurePosixPath]:
-        waiting = [(top, real)]
-        while waiting:
-            relative, real = waiting.pop()
-            if real in self.seen or real == self.out:
-                continue
-            self.seen[real] = relative
-            if relative.parts and os.path.isdir(os.path.join(real, ".framelane", "records")):
-                self._skip(relative, "It holds the results of an earlier batch; name it as the folder to take them.")
-                continue
-            for entry in self._entries(relative):
-                here, there = relative / entry.name, os.path.join(real, entry.name)
-                if entry.name.startswith("."):
-                    continue
-                kind = self._kind(entry)
-                if kind == "link":
-                    self.links.append(here)
-                elif kind == "folder":
-                    waiting.append((here, there))
-                elif there not in self.seen:
-                    self.seen[there] = here
-                    yield here
-
-    def _entries(self, relative: PurePosixPath) -> list[os.DirEntry[str]]:
-        try:
-            with os.scandir(self.root / relative) as entries:
-                return sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            self._skip(relative, f"The folder cannot be read: {error.strerror or chain(error)}.")
-            return []
-
-    @staticmethod
-    def _kind(entry: os.DirEntry[str]) -> str:
-        try:
-            return "link" if entry.is_symlink() else "folder" if entry.is_dir(follow_symlinks=False) else "file"
-        except OSError:
-            return "file"  # what is wrong with it is found, and said, when it is opened
-
-    def _follow(self, link: PurePosixPath) -> Iterator[PurePosixPath]:
-        real = os.path.realpath(self.root / link)
-        if not os.path.exists(real):
-            self._skip(link, "It is a link that leads nowhere.")
-        elif not f"{real}/".startswith(f"{self.real_root.rstrip('/')}/"):
-            self._skip(link, "It is a link that leads out of the folder; copy the file, or name that folder instead.")
-        elif os.path.isdir(real):
-            yield from self._below(link, real)
-        elif real not in self.seen:
-            self.seen[real] = link
-            yield link
-
-
-# -- one file ------------------------------------------------------------------------------------------------------------
 
 
 def _lowered(patterns: Iterable[str]) -> tuple[str, ...]:

@@ -23,7 +23,9 @@ def output_names(clips: Iterable[PurePosixPath], suffix: str = ".mp4") -> dict[P
         suffix: of the outputs.
     """
     stems = {clip: clip.with_name(_cut(clip.stem)) for clip in clips}
-    while clashing := [clip for clip, count in _with_counts(stems) if count > 1 and stems[clip].name != _cut(clip.name)]:
+    while clashing := [
+        clip for clip, count in _with_counts(stems) if count > 1 and stems[clip].name != _cut(clip.name)
+    ]:
         for clip in clashing:
             stems[clip] = clip.with_name(_cut(clip.name))
     return {clip: stem.with_name(stem.name + suffix) for clip, stem in stems.items()}

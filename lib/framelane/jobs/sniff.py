@@ -30,10 +30,11 @@ _PREFIXES = (
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")  # MP4, QuickTime: the first box
 _NO_CLIPS = (b"heic", b"heix", b"heim", b"mif1", b"avif", b"M4A ", b"M4B ")  # brands of pictures and sound
 _TS_PACKETS = ((188, 0), (192, 4), (204, 0))  # (length, offset of the sync byte) of transport streams
-VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .qt .mkv .webm .avi .ts .m2ts .mts .mpg .mpeg .vob .wmv .asf .flv .ogv .3gp .3g2 .mxf .rm .rmvb .divx "
-    ".dv .nut .ivf .y4m".split()
+_SUFFIXES = (
+    ".mp4 .m4v .mov .qt .mkv .webm .avi .ts .m2ts .mts .mpg .mpeg .vob .wmv .asf .flv .ogv .3gp .3g2 .mxf .rm .rmvb "
+    ".divx .dv .nut .ivf .y4m"
 )
+VIDEO_SUFFIXES = frozenset(_SUFFIXES.split())
 
 
 class Look(Enum):

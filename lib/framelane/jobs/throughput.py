@@ -9,6 +9,7 @@ import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 _CHUNKS = 8  # equal pieces of work into which the window is cut
@@ -38,9 +39,8 @@ class Estimator:
     """Seconds left of one job, from its progress. Pure: it never looks at a clock.
 
     The rate is that of the newest half of what is done, so that warm-up is forgotten and a lasting change is noticed in
-    proportion. That window is cut into eight pieces of equal work; where exactly one of them took longer than all the others,
-    it counts as the second longest: one stall is an accident, two are a pattern. Pauses that the guard made do not
-    count as work.
+    proportion. That window is cut into eight pieces of equal work; the one that took longest counts as the second longest:
+    one stall is an accident, two are a pattern. Pauses that the guard made do not count as work.
 
     Args:
         total: the job's work, in any unit that grows evenly: frames, or seconds of the clip.
@@ -176,7 +176,7 @@ class Estimator:
         begin = max(self._points[0][0], end - _WINDOW * (end - self._points[0][0]))
         marks = [begin + (end - begin) * i / _CHUNKS for i in range(_CHUNKS + 1)]
         times = self._times(marks)
-        pieces = [b - a for a, b in zip(times, times[1:], strict=False)]
+        pieces = [b - a for a, b in pairwise(times)]
         per = (end - begin) / _CHUNKS
         if per <= 0:
             return None
