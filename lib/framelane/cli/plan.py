@@ -9,8 +9,20 @@ from typing import Annotated, Any
 import typer
 
 from framelane.cli.options import (
-    Budget, Config, Debug, Exclude, Include, Mode, OrderBy, PrintSettings, Profile, RequireGpu, Set, event_sink,
-    overrides_of, print_settings_of,
+    Budget,
+    Config,
+    Debug,
+    Exclude,
+    Include,
+    Mode,
+    OrderBy,
+    PrintSettings,
+    Profile,
+    RequireGpu,
+    Set,
+    event_sink,
+    overrides_of,
+    print_settings_of,
 )  # fmt: skip
 from framelane.errors import UsageError
 

@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from framelane.cli.options import (
-    Config, Debug, Mode, PrintSettings, Profile, RequireGpu, Set, event_sink, overrides_of, print_settings_of, same, tell,
+    Config,
+    Debug,
+    Mode,
+    PrintSettings,
+    Profile,
+    RequireGpu,
+    Set,
+    event_sink,
+    overrides_of,
+    print_settings_of,
+    same,
+    tell,
 )  # fmt: skip
 from framelane.errors import UsageError
 

@@ -15,7 +15,7 @@ from typing import Any
 from framelane import settings as settings_module
 from framelane.engine.events import Event, Listener
 from framelane.errors import Cancelled, FramelaneError, UsageError, chain
-from framelane.jobs.discover import Discovery, Found, Order
+from framelane.jobs.discover import Discovery, Found
 from framelane.jobs.ledger import Ledger, job_identity
 from framelane.jobs.notify import Hook, hook
 from framelane.jobs.page import write_page
@@ -42,7 +42,7 @@ def process_folder(
     overrides: Mapping[str, Any] | None = None,
     include: Iterable[str] = (),
     exclude: Iterable[str] = (),
-    order: Order = "name",
+    order: str = "name",
     budget: str | float | None = None,
     restart: bool = False,
     dry_run: bool = False,
@@ -120,7 +120,7 @@ class _Order:
     wanted: Wanted
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    order: Order = "name"
+    order: str = "name"
     budget: str | float | None = None
     restart: bool = False
     dry_run: bool = False
@@ -301,7 +301,7 @@ class _Batch:
             return None
 
     def _summary(self, result: BatchResult) -> dict[str, Any]:
-        return {**result.counts, "out": str(result.out), "page": str(result.page or "")}
+        return {**dict(result.counts), "out": str(result.out), "page": str(result.page or "")}
 
     def _result(self, page: Path | None) -> BatchResult:
         return BatchResult(self.order.out, tuple(self.jobs), page, time.monotonic() - self.started)

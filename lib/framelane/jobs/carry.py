@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from framelane import report
+from framelane.engine.checkpoint import WorkFolder
 from framelane.engine.events import Event, Listener
 from framelane.errors import Cancelled, FramelaneError, chain
-from framelane.jobs.sheet import sheet
+from framelane.jobs.card import make_card
 from framelane.jobs.shipping import Shipper
 from framelane.jobs.spec import JobSpec, Outcome
 from framelane.jobs.storage import Files, files_for, ship, stage_in
@@ -51,11 +53,12 @@ class _Watch:
     listener: Listener
     shipper: Any = None
     speeds: list[list[float]] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
 
     def __call__(self, event: Event) -> None:
         kind = event["event"]
         if kind == "segment" and self.shipper is not None:
-            self.shipper.segment_closed()
+            self.shipper.wake()
         elif kind == "progress":
             self._note(event)
         elif kind == "start":
@@ -65,7 +68,8 @@ class _Watch:
         self.listener(event)
 
     def _note(self, event: Event) -> None:
-        self.speeds.append([event["frame"], event["fps"], event.get("eta_s") or 0.0])
+        seconds = time.monotonic() - self.started
+        self.speeds.append([seconds, event["frame"], event["fps"], event.get("eta_s") or 0.0])
         if len(self.speeds) >= 2 * _SPEEDS:
             del self.speeds[::2]
 
@@ -74,7 +78,7 @@ class _Carry:
     def __init__(
         self, job: JobSpec, process: Process, listener: Listener, cancel: threading.Event, files: Files | None
     ) -> None:
-        self.job, self.process, self.cancel = job, process, cancel
+        self.job, self.process, self.cancel, self.listener = job, process, cancel, listener
         self.watch = _Watch(job, listener)
         self.source = files or files_for(Path(job.clip).parent)
         self.storage = (files or files_for(Path(job.out))).but(tick=self._tick)
@@ -82,10 +86,8 @@ class _Carry:
     def run(self) -> Outcome:
         job = self.job
         job.work.mkdir(parents=True, exist_ok=True)
-        if job.local.exists():  # an earlier run came as far as shipping
-            outcome = Outcome("done")
-        else:
-            outcome = self._process()
+        # An earlier run may have come as far as shipping.
+        outcome = Outcome("done") if job.local.exists() else self._process()
         if outcome.state != "done":
             return outcome
         return self._ship(outcome)
@@ -93,13 +95,28 @@ class _Carry:
     def _process(self) -> Outcome:
         job = self.job
         clip = stage_in(Path(job.clip), job.work / "clip", self.source.but(tick=self._tick))
-        shipper = Shipper(job.work, Path(job.out), job.identity, self.storage) if self.storage.remote(job.target) else None
-        if shipper is None:
-            return self.process(replace(job, clip=str(clip)), self.watch, self.cancel)
-        with shipper:
-            shipper.restore()
-            self.watch.shipper = shipper
-            return self.process(replace(job, clip=str(clip)), self.watch, self.cancel)
+        staged = replace(job, clip=str(clip))
+        if not self.storage.remote(job.target):
+            return self.process(staged, self.watch, self.cancel)
+        shipper = Shipper(
+            WorkFolder(job.local).path,
+            Path(job.out),
+            job.identity,
+            self.storage.but(tick=lambda: None),
+            warn=self._warn,
+        )
+        shipper.restore()
+        self.watch.shipper = shipper.start()
+        outcome = None
+        try:
+            outcome = self.process(staged, self.watch, self.cancel)
+        finally:
+            # A job that came to its end needs its segments no more; another session goes on with any other.
+            shipper.close(flush=outcome is None or outcome.state != "done")
+        return outcome
+
+    def _warn(self, message: str) -> None:
+        self.listener(Event(event="warning", message=message))
 
     def _ship(self, outcome: Outcome) -> Outcome:
         """The report first: it says whose the other two are."""
@@ -109,10 +126,11 @@ class _Carry:
         if (gif := report.gif_path(job.local)).exists():
             ship(gif, report.gif_path(job.target), self.storage)
         content = ship(job.local, job.target, self.storage)
-        told = json.loads(described.read_text(encoding="utf-8"))
+        made = json.loads(described.read_text(encoding="utf-8"))
         return replace(
-            outcome, frames=int(told["frames"]), size=content.size, sha256=content.sha256,
-            card={"sheet": sheet(job.local), "speeds": self.watch.speeds},
+            outcome, frames=int(made["frames"]), size=content.size, sha256=content.sha256,
+            seconds=outcome.seconds or made["seconds"], avg_fps=outcome.avg_fps or made["avg_fps"],
+            card=make_card(job.local, made, self.watch.speeds),
         )  # fmt: skip
 
     def _describe(self) -> Path:

@@ -78,7 +78,7 @@ class Files:
 
     def open(self, path: Path, mode: str) -> BinaryIO:
         """Open without a buffer: ``"rb"``, ``"wb"``, or ``"xb"`` for a file that must not exist yet."""
-        return open(path, mode, buffering=0)  # type: ignore[return-value]  # noqa: SIM115
+        return open(path, mode, buffering=0)  # type: ignore[return-value]
 
     def sync(self, file: BinaryIO) -> None:
         """Make what was written survive a power cut, where the file system can."""

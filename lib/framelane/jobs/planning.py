@@ -13,12 +13,13 @@ from typing import Any
 
 from framelane.engine.events import Event
 from framelane.errors import FramelaneError, UsageError
-from framelane.jobs.discover import Discovery, Found, Skipped, find_clips, nothing_found, one_clip, ordered
+from framelane.jobs.discover import Discovery, Found, find_clips, nothing_found, one_clip, ordered
 from framelane.jobs.figures import Figures, fit
 from framelane.jobs.measure import measure
 from framelane.jobs.plan import Known, Plan, make_plan
 from framelane.jobs.remembered import kind_of_job, remember, remembered
 from framelane.jobs.session import DEFAULT_BUDGET, parse_budget, session_clock
+from framelane.jobs.walk import Skipped
 from framelane.processors.base import create
 from framelane.run import load_settings
 from framelane.settings import Loaded, flatten, load, read_yaml

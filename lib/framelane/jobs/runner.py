@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from framelane.engine.checkpoint import WorkFolder
 from framelane.engine.events import Event
 from framelane.errors import FramelaneError, chain
 from framelane.jobs.carry import owner
@@ -46,7 +47,7 @@ class Runner:
     """Does jobs, one a call; several threads may call.
 
     Args:
-        executor: where they run.
+        executor: where they run; None where nothing is run.
         ledger: what is done, and who does what.
         files: the storage of the output folder.
         restart: do what is done again, and replace what framelane made.
@@ -57,7 +58,7 @@ class Runner:
 
     def __init__(
         self,
-        executor: Executor,
+        executor: Executor | None,
         ledger: Ledger,
         files: Files,
         *,
@@ -147,6 +148,7 @@ class Runner:
     def _attempts(self, job: JobState, spec: JobSpec, running: Running) -> Outcome:
         """The job, and once more from its finished segments where what did it died."""
         for attempt in range(1, _ATTEMPTS + 1):
+            assert self.executor is not None
             outcome = self.executor.run(spec, lambda event: self._heard(job, running, event), running.cancel)
             if outcome.state != "died":
                 return outcome
@@ -170,7 +172,8 @@ class Runner:
 
     def _record(self, job: JobState, spec: JobSpec, outcome: Outcome) -> None:
         assert job.found is not None
-        details = {"frames": outcome.frames, "seconds": round(outcome.seconds, 2), "fps": outcome.avg_fps, **outcome.card}
+        details = {**outcome.card, "seconds": round(outcome.seconds, 2), "fps": outcome.avg_fps}
+        job.card = details
         self.ledger.record(
             JobRecord(
                 identity=spec.identity, relative=job.found.relative.as_posix(), output=spec.name, size=outcome.size,
@@ -183,7 +186,7 @@ class Runner:
     def _forget(self, spec: JobSpec) -> None:
         """Let go of what was kept for going on with the job."""
         if self.files.remote(Path(spec.out)):
-            Shipper(spec.work, Path(spec.out), spec.identity, self.files).forget()
+            Shipper(WorkFolder(spec.local).path, Path(spec.out), spec.identity, self.files).forget()
         shutil.rmtree(spec.work, ignore_errors=True)
 
     def _set(self, job: JobState, state: State, reason: str = "") -> None:

@@ -78,7 +78,7 @@ class BatchResult:
     plan: Any = None
 
     @property
-    def counts(self) -> dict[State, int]:
+    def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""
         return counts(self.jobs)
 
@@ -88,7 +88,7 @@ class BatchResult:
         return SOME_FAILED if self.counts["failed"] else 0
 
 
-def counts(jobs: Iterable[JobState]) -> dict[State, int]:
+def counts(jobs: Iterable[JobState]) -> dict[str, int]:
     """How many jobs are in each state."""
     found = Counter(job.state for job in jobs)
     return {state: found[state] for state in STATES}

@@ -61,9 +61,7 @@ def _process(job: JobSpec, listener: Listener, cancel: threading.Event) -> Outco
         return Outcome("done")
     loaded = load_settings(job.mode, job.profile, None, job.overrides)
     result = process_loaded(Path(job.clip), job.processor, job.local, loaded, listener, cancel)
-    return Outcome(
-        "done", seconds=result.processing_time, frames=int(result.report["frames"]), avg_fps=result.avg_fps
-    )
+    return Outcome("done", seconds=result.processing_time, frames=int(result.report["frames"]), avg_fps=result.avg_fps)
 
 
 class _Worker:

@@ -1,6 +1,6 @@
 """Opened models that outlive a job, so that the jobs of a batch find theirs loaded.
 
-Only a worker keeps models, between :func:`keeping` and its end; elsewhere every :func:`kept` opens anew. What is kept must
+Only a worker keeps models, from :func:`keep` on; elsewhere every :func:`kept` opens anew. What is kept must
 have no state of its own but its weights. One model a slot: another one takes its place, and the old one goes first, so
 that both need not fit into memory.
 """
@@ -21,13 +21,20 @@ _opened: list[str] = []
 @contextmanager
 def keeping() -> Iterator[None]:
     """Keep opened models while the block lasts."""
-    global _slots  # noqa: PLW0603  one process, one set of models
-    _slots = {}
+    global _slots  # noqa: PLW0603
+    keep()
     try:
         yield
     finally:
         _slots = None
         free_memory()
+
+
+def keep() -> None:
+    """Keep opened models from now on, until the process ends."""
+    global _slots  # noqa: PLW0603  one process, one set of models
+    if _slots is None:
+        _slots = {}
 
 
 def kept(slot: str, key: Hashable, opened: Callable[[], T]) -> T:

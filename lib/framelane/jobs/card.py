@@ -1,9 +1,10 @@
-"""A strip of small pictures of a video, for the batch's page."""
+"""What a finished job leaves for the batch's page: small pictures and a few figures, bounded in size."""
 
 from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,49 @@ from framelane.errors import FramelaneError
 from framelane.video.clip import open_container, video_stream
 
 _PICTURES, _HEIGHT, _WIDEST = 4, 90, 240
+_TRACKS, _POINTS, _SENTENCES, _LETTERS = 4, 40, 8, 300
+
+
+def make_card(video: Path, report: Mapping[str, Any], speeds: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Plain data of a few tens of kB.
+
+    Args:
+        video: the output, on the local disk.
+        report: what stands beside it.
+        speeds: (seconds since the start, frames done, frames a second, seconds left as told then) over the job.
+    """
+    kept = ("frames", "device", "profile", "mode", "stage_ms", "working_size", "encoder")
+    metrics = report.get("metrics") or {}
+    shares = metrics.get("share_per_class")
+    return {
+        **{key: report.get(key) for key in kept},
+        "models": [str(model.get("name")) for model in report.get("models") or []],
+        "notes": [str(note)[:_LETTERS] for key in ("degradations", "warnings") for note in report.get(key) or []][
+            :_SENTENCES
+        ],
+        "gif": bool(report.get("gif")),
+        "shares": dict(sorted(shares.items(), key=lambda item: -item[1])[:_SENTENCES]) if shares else {},
+        "tracks": [_track(track) for track in _longest(metrics.get("tracks") or [])],
+        "speeds": [[round(value, 2) for value in point] for point in thinned(speeds, _POINTS)],
+        "sheet": sheet(video),
+    }
+
+
+def _longest(tracks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    seen = [track for track in tracks if isinstance(track, dict) and track.get("share_over_time")]
+    return sorted(seen, key=lambda track: -int(track.get("frames", 0)))[:_TRACKS]
+
+
+def _track(track: Mapping[str, Any]) -> dict[str, Any]:
+    name = f"{track.get('class', '')} {track.get('id', '')}".strip()
+    return {"name": name, "share": thinned(track["share_over_time"], _POINTS)}
+
+
+def thinned(points: Sequence[Any], most: int) -> list[Any]:
+    """At most so many of the points, evenly spread, the first and the last among them."""
+    if len(points) <= most:
+        return list(points)
+    return [points[round(index * (len(points) - 1) / (most - 1))] for index in range(most)]
 
 
 def sheet(video: Path, pictures: int = _PICTURES) -> str:
