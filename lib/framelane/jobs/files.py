@@ -27,6 +27,7 @@ T = TypeVar("T")
 CHUNK = 1 << 20
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds between two tries: about a minute in all."""
+_HEARS_S = 0.25
 _TRANSIENT = {
     getattr(errno, name)
     for name in (
@@ -163,8 +164,15 @@ class Files:
                     raise
                 if wait is None:
                     raise DriveGone(_gone(path, error, kept)) from error
-            self.sleep(wait)
+            self._pause(wait)
         raise AssertionError("unreachable")
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, and hear within a moment that the work is to end."""
+        pieces = max(1, round(seconds / _HEARS_S))
+        for _ in range(pieces):
+            self.tick()
+            self.sleep(seconds / pieces)
 
     def but(self, *, waits: tuple[float, ...] | None = None, tick: Callable[[], None] | None = None) -> Files:
         """The same storage with other patience.

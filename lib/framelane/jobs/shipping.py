@@ -129,8 +129,8 @@ class Shipper:
         except _Stopped:
             pass
         except (FramelaneError, OSError) as error:
-            if not self.work.exists():
-                return  # sealed meanwhile
+            if not self._local(self._next).exists():
+                return  # sealed meanwhile, or thrown away because the settings are other ones
             why = str(error) if isinstance(error, FramelaneError) else str(refused(self.remote, error))
             sentence = f"Finished segments could not be brought to {self.remote.parents[2]}: {why}"
             if self.problem != sentence:
@@ -152,10 +152,7 @@ class Shipper:
             return 0
         if job != self._job:
             self._begin(job)
-        while (record := _read(self._local(self._next) / "record.json")) is not None:
-            video = _size(self._local(self._next) / "video.nut")
-            if _read(self.work / "job.json") != job or video != json.loads(record).get("size"):
-                break  # cleared or damaged: not what a resume would trust
+        while (record := self._here(self._next)) is not None and _read(self.work / "job.json") == job:
             self._ship_segment(self._next, record)
             self._next += 1
         return self._next
@@ -205,12 +202,12 @@ class Shipper:
             FramelaneError: the local disk is full.
         """
         job = self._files.read(self.remote / "job.json")
-        has_segments = self._local(0).exists()
+        has_segments = self._here(0) is not None
         if job is None or (has_segments and _read(self.work / "job.json") != job):
             return 0
         brought, previous, index = 0, b"", 0
         while (record := self._whole(index, previous, self._files)) is not None:
-            here = _read(self._local(index) / "record.json")
+            here = self._here(index)
             if here is None:
                 if not brought and not has_segments:
                     self._write_job(job)
@@ -221,6 +218,13 @@ class Shipper:
                 break
             index, previous = index + 1, record
         return brought
+
+    def _here(self, index: int) -> bytes | None:
+        """The record of a local segment that a resume would trust."""
+        record = _read(self._local(index) / "record.json")
+        if record is None or _size(self._local(index) / "video.nut") != json.loads(record).get("size"):
+            return None
+        return record
 
     def _bring(self, index: int, record: bytes) -> bool:
         """One segment; False where its files are not what its manifest says."""
