@@ -22,6 +22,7 @@ from framelane.cli.options import (
     overrides_of,
     tell,
 )
+from framelane.cli.plan import show_plan
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -81,6 +82,7 @@ def batch(
             address=address,
             progress=sink,
             on_done=on_done,
+            planned=lambda plan: show_plan(plan, to_stderr=events == "-"),
         )
     Console(stderr=events == "-").print(summary(result))
     if result.page:

@@ -15,10 +15,12 @@ from typing import Any
 from framelane import settings as settings_module
 from framelane.engine.events import Event, Listener
 from framelane.errors import Cancelled, FramelaneError, UsageError, chain
+from framelane.jobs.admission import Admissions, make_admissions
 from framelane.jobs.discover import Discovery, Found
 from framelane.jobs.ledger import Ledger, job_identity
 from framelane.jobs.notify import Hook, hook
 from framelane.jobs.page import write_page
+from framelane.jobs.plan import Plan
 from framelane.jobs.planning import Wanted, find
 from framelane.jobs.runner import Runner, Running
 from framelane.jobs.sniff import named_like_a_clip
@@ -51,6 +53,7 @@ def process_folder(
     progress: Callable[[Event], None] | None = None,
     cancel: threading.Event | None = None,
     on_done: str | None = None,
+    planned: Callable[[Plan], None] | None = None,
     files: Files | None = None,
 ) -> BatchResult:
     """Process every clip of a folder. What is done is not done again; what was interrupted goes on.
@@ -75,6 +78,7 @@ def process_folder(
         progress: called with every event, in this thread: each job's own with ``job``, and ``batch`` events.
         cancel: set it to stop; what is finished is kept.
         on_done: a command or a web address that is told at the end, see :func:`framelane.jobs.notify.hook`.
+        planned: is given the plan before the first job, where there is a budget.
         files: the way to the storage of the folders; None finds it.
 
     Returns:
@@ -90,7 +94,7 @@ def process_folder(
     wanted.loaded()
     order_ = _Order(
         Path(folder), processor, Path(output), wanted, tuple(include), tuple(exclude), order, budget, restart, dry_run,
-        hook(on_done) if on_done else None, files,
+        hook(on_done) if on_done else None, files, planned or (lambda _: None),
     )  # fmt: skip
     batch = _Batch(order_, progress or (lambda _: None), cancel or threading.Event())
     return batch.run(lambda: _executor(executor, address, files))
@@ -126,6 +130,7 @@ class _Order:
     dry_run: bool = False
     hook: Hook | None = None
     files: Files | None = None
+    planned: Callable[[Plan], None] = lambda _: None
 
 
 @dataclass
@@ -136,6 +141,7 @@ class _Batch:
     jobs: list[JobState] = field(default_factory=list)
     running: dict[str, Running] = field(default_factory=dict)
     stopped: str = ""
+    plan: Plan | None = None
 
     def run(self, make_executor: Callable[[], Executor]) -> BatchResult:
         """See :func:`process_folder`."""
@@ -154,7 +160,8 @@ class _Batch:
             if any(job.state == "waiting" for job in self.jobs):
                 self._prepare_folder()
                 executor = make_executor()
-                self.runner = self._runner(executor)
+                admissions = self._admissions(discovery, executor)
+                self.runner = self._runner(executor, admissions)
                 self._work(executor)
         except KeyboardInterrupt:  # a second one: no waiting for what runs
             self.cancel.set()
@@ -188,9 +195,23 @@ class _Batch:
             job.reason = str(error) if isinstance(error, FramelaneError) else f"It cannot be read ({chain(error)})."
         return job
 
-    def _runner(self, executor: Executor | None) -> Runner:
+    def _admissions(self, discovery: Discovery, executor: Executor) -> Admissions | None:
+        order, process = self.order, getattr(executor, "process", None)
+        if order.budget is None or process is None:  # what other machines take is not measured here
+            return None
+        made = make_admissions(
+            discovery, self.jobs, order.processor, order.wanted, budget=order.budget, process=process,
+            listener=self.listener, cancel=self.cancel,
+        )  # fmt: skip
+        if made is not None:
+            self.plan = made.plan
+            order.planned(made.plan)
+        return made
+
+    def _runner(self, executor: Executor | None, admissions: Admissions | None = None) -> Runner:
         return Runner(
-            executor, self.ledger, self.files, restart=self.order.restart, tell=self._queue, changed=self._changed
+            executor, self.ledger, self.files, restart=self.order.restart, tell=self._queue, changed=self._changed,
+            admissions=admissions,
         )  # fmt: skip
 
     def _settle(self) -> None:
@@ -304,7 +325,7 @@ class _Batch:
         return {**dict(result.counts), "out": str(result.out), "page": str(result.page or "")}
 
     def _result(self, page: Path | None) -> BatchResult:
-        return BatchResult(self.order.out, tuple(self.jobs), page, time.monotonic() - self.started)
+        return BatchResult(self.order.out, tuple(self.jobs), page, time.monotonic() - self.started, self.plan)
 
 
 def _not_taken(discovery: Discovery, order: _Order) -> list[JobState]:

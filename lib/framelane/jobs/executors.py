@@ -49,9 +49,10 @@ class LocalExecutor:
 
     def run(self, job: JobSpec, listener: Listener, cancel: threading.Event) -> Outcome:
         """See :class:`framelane.jobs.spec.Executor`. Copying is done here, processing by the worker."""
-        return carry_out(job, self._process, files=self.files, listener=listener, cancel=cancel)
+        return carry_out(job, self.process, files=self.files, listener=listener, cancel=cancel)
 
-    def _process(self, job: JobSpec, listener: Listener, cancel: threading.Event) -> Outcome:
+    def process(self, job: JobSpec, listener: Listener, cancel: threading.Event) -> Outcome:
+        """Have the clip processed by the next worker that is free, and no more."""
         worker = self._idle.get()
         try:
             return worker.process(job, listener, cancel)

@@ -18,6 +18,7 @@ from framelane.video.clip import open_container, probe, video_stream
 
 HEAD_S = 5.0  # of the clip
 LIMIT_S = 90.0  # of wall time, after the models are loaded
+Run = Callable[..., Any]
 
 
 def measure(
@@ -29,6 +30,7 @@ def measure(
     limit_s: float = LIMIT_S,
     listener: Callable[[Event], None] = lambda _: None,
     cancel: threading.Event | None = None,
+    run: Run = process_video,
 ) -> Observation:
     """Process the first seconds of a clip in a temporary folder, to see what it costs.
 
@@ -40,6 +42,7 @@ def measure(
         limit_s: wall seconds after which it is enough, however little is done.
         listener: takes the events, in this thread.
         cancel: set it to stop.
+        run: processes the head; called as :func:`framelane.process_video` is.
 
     Raises:
         FramelaneError: the clip cannot be processed; the text says why.
@@ -50,7 +53,7 @@ def measure(
         watch = _Watch(listener, limit_s, cancel)
         settings = {**flatten(loaded.settings.model_dump()), "engine.min_free_mb": 0, "output.overwrite": False}
         try:
-            process_video(
+            run(
                 head, processor, output=Path(folder) / "head-result.mp4", overrides=settings, progress=watch,
                 cancel=watch.enough,
             )  # fmt: skip

@@ -15,13 +15,13 @@ from framelane.engine.events import Event
 from framelane.errors import FramelaneError, UsageError
 from framelane.jobs.discover import Discovery, Found, find_clips, nothing_found, one_clip, ordered
 from framelane.jobs.figures import Figures, fit
-from framelane.jobs.measure import measure
+from framelane.jobs.measure import Run, measure
 from framelane.jobs.plan import Known, Plan, make_plan
 from framelane.jobs.remembered import kind_of_job, remember, remembered
 from framelane.jobs.session import DEFAULT_BUDGET, parse_budget, session_clock
 from framelane.jobs.walk import Skipped
 from framelane.processors.base import create
-from framelane.run import load_settings
+from framelane.run import load_settings, process_video
 from framelane.settings import Loaded, flatten, load, read_yaml
 from framelane.video.writer import EXTENSIONS
 
@@ -133,13 +133,37 @@ def plan_clips(
         Cancelled: it was cancelled.
     """
     create(processor)
-    budget_s = parse_budget(budget)
-    given = wanted or Wanted()
-    loaded = given.loaded()
     discovery = find(source, output, include=include, exclude=exclude, order=order)
+    return plan_found(
+        discovery, processor, wanted or Wanted(), budget=budget, again=again, ledger=ledger, identify=identify,
+        segments_done=segments_done, listener=listener, cancel=cancel,
+    )  # fmt: skip
+
+
+def plan_found(
+    discovery: Discovery,
+    processor: str,
+    given: Wanted,
+    *,
+    budget: str | float | None = DEFAULT_BUDGET,
+    again: bool = False,
+    ledger: Known | None = None,
+    identify: Callable[[Found, Loaded], str] | None = None,
+    segments_done: Mapping[PurePosixPath, int] | None = None,
+    listener: Callable[[Event], None] = lambda _: None,
+    cancel: threading.Event | None = None,
+    run: Run = process_video,
+) -> Plan:
+    """:func:`plan_clips` for clips that are found already.
+
+    Args:
+        run: processes the head of a clip where it has to be measured; called as :func:`framelane.process_video` is.
+    """
+    budget_s = parse_budget(budget)
+    loaded = given.loaded()
     discovery, own_settings = _own_settings(discovery, given)
     waiting = [f for f in discovery.found if not _is_done(f, own_settings.get(f.relative, loaded), ledger, identify)]
-    figures = _figures(waiting, loaded, processor, own_settings, again, listener, cancel)
+    figures = _figures(waiting, loaded, processor, own_settings, again, listener, cancel, run)
     own = {relative: (settings, _recall(settings, processor) or figures) for relative, settings in own_settings.items()}
     clock = session_clock(budget_s)
     return make_plan(
@@ -180,6 +204,7 @@ def _figures(
     again: bool,
     listener: Callable[[Event], None],
     cancel: threading.Event | None,
+    run: Run,
 ) -> Figures:
     """This machine's figures: remembered, or measured on the first clip that can be processed."""
     if not again and (known := _recall(loaded, processor)) is not None:
@@ -191,7 +216,7 @@ def _figures(
     for found in plain[:3]:  # a clip that breaks must not keep the others from being planned
         settings = own.get(found.relative, loaded)
         try:
-            seen = measure(found.path, processor, settings, listener=listener, cancel=cancel)
+            seen = measure(found.path, processor, settings, listener=listener, cancel=cancel, run=run)
         except UsageError:
             raise
         except FramelaneError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from framelane.engine.checkpoint import WorkFolder
 from framelane.engine.events import Event
 from framelane.errors import FramelaneError, chain
+from framelane.jobs.admission import Admissions, Trace
 from framelane.jobs.carry import owner
 from framelane.jobs.ledger import JobRecord, Ledger
 from framelane.jobs.shipping import Shipper
@@ -31,11 +32,13 @@ class Running:
         cancel: stops it.
         because: why it was stopped, for its reason.
         segments_left: segments until it is to be stopped; None is no limit.
+        trace: its events.
     """
 
     cancel: threading.Event = field(default_factory=threading.Event)
     because: str = ""
     segments_left: int | None = None
+    trace: Trace = field(default_factory=Trace)
 
     def stop(self, because: str) -> None:
         """Stop it; the first reason stays."""
@@ -54,6 +57,7 @@ class Runner:
         replace: whether a job may replace what another one made, for each of them.
         tell: takes events; any thread calls it.
         changed: is told after each change of a job's state.
+        admissions: says what there is time for; None is no limit.
     """
 
     def __init__(
@@ -65,9 +69,10 @@ class Runner:
         restart: bool,
         tell: Callable[[JobState, Event], None],
         changed: Callable[[JobState], None],
+        admissions: Admissions | None = None,
     ) -> None:
         self.executor, self.ledger, self.files, self.restart = executor, ledger, files, restart
-        self.tell, self.changed = tell, changed
+        self.tell, self.changed, self.admissions = tell, changed, admissions
 
     def settle(self, job: JobState) -> bool:
         """Skip a job that is not to be done: done already, or its output is another's. True where that is so.
@@ -100,7 +105,7 @@ class Runner:
         return True
 
     def run(self, job: JobState, running: Running) -> None:
-        """Do a job; never raises but for the end of its storage.
+        """Do a job, if there is time for it; never raises but for the end of its storage.
 
         Raises:
             DriveGone: the storage does not answer; what is finished lies on the local disk.
@@ -108,7 +113,8 @@ class Runner:
         assert job.spec is not None
         started = time.monotonic()
         try:
-            self._claimed(job, job.spec, running)
+            if self._admitted(job, running):
+                self._claimed(job, job.spec, running)
         except DriveGone as error:
             self._set(job, "failed", str(error))
             raise
@@ -117,8 +123,16 @@ class Runner:
         except Exception as error:  # one bad job never stops a batch
             self._set(job, "failed", f"Something unforeseen happened ({chain(error)}).")
         finally:
-            job.seconds = time.monotonic() - started
-            self.changed(job)
+            job.seconds = time.monotonic() - started if job.state != "skipped" else 0.0
+
+    def _admitted(self, job: JobState, running: Running) -> bool:
+        if self.admissions is None:
+            return True
+        answer = self.admissions.ask(job.found)
+        running.segments_left = answer.segments
+        if not answer:
+            self._set(job, "waiting", answer.reason)
+        return bool(answer)
 
     def _claimed(self, job: JobState, spec: JobSpec, running: Running) -> None:
         if self.restart:
@@ -137,7 +151,7 @@ class Runner:
             if claim.lost:
                 self._set(job, "skipped", "Another runner took it over: this one had not been heard of for too long.")
             elif outcome.state == "done":
-                self._record(job, spec, outcome)
+                self._record(job, spec, outcome, running)
             elif outcome.state == "cancelled":
                 self._set(job, "waiting", f"{running.because or 'Cancelled'}; {GOES_ON}.")
             elif outcome.state == "gone":
@@ -161,6 +175,7 @@ class Runner:
 
     def _heard(self, job: JobState, running: Running, event: Event) -> None:
         kind = event["event"]
+        running.trace.add(event)
         if kind in ("paused", "resumed"):
             state: State = "paused" if kind == "paused" else "running"
             self._set(job, state, str(event.get("message", "")) if kind == "paused" else "")
@@ -170,7 +185,7 @@ class Runner:
                 running.stop("The time of this session is used up")
         self.tell(job, event)
 
-    def _record(self, job: JobState, spec: JobSpec, outcome: Outcome) -> None:
+    def _record(self, job: JobState, spec: JobSpec, outcome: Outcome, running: Running) -> None:
         assert job.found is not None
         details = {**outcome.card, "seconds": round(outcome.seconds, 2), "fps": outcome.avg_fps}
         job.card = details
@@ -182,6 +197,8 @@ class Runner:
         )  # fmt: skip
         self._forget(spec)
         self._set(job, "done")
+        if self.admissions and running.trace.whole:
+            self.admissions.done(job.found, running.trace.rows, spec.processor)
 
     def _forget(self, spec: JobSpec) -> None:
         """Let go of what was kept for going on with the job."""
