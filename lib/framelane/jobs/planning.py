@@ -156,8 +156,7 @@ def plan_found(
 ) -> Plan:
     """:func:`plan_clips` for clips that are found already.
 
-    Args:
-        run: processes the head of a clip where it has to be measured; called as :func:`framelane.process_video` is.
+    What has to be measured is processed by ``run``, which is called as :func:`framelane.process_video` is.
     """
     budget_s = parse_budget(budget)
     loaded = given.loaded()
