@@ -21,7 +21,7 @@ from framelane.errors import FramelaneError
 from framelane.jobs.files import LOCAL, DriveGone, Files, files_for
 from framelane.jobs.mounts import mount_of
 from framelane.jobs.owner import Owner, tag_is_dead
-from framelane.jobs.parts import Sweeper, part_of, put
+from framelane.jobs.parts import Sweeper, put
 from framelane.jobs.storage import is_mounted_remote, ship, stage_in
 from support.drive import FAULTS, Drive, parts_in
 
@@ -156,7 +156,9 @@ def small_disk(tmp_path):
     """A tmpfs of one MB, where this machine lets us mount one."""
     point = tmp_path / "small"
     point.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(point)], capture_output=True, check=False)
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(point)], capture_output=True, check=False
+    )
     if made.returncode:
         pytest.skip("mounting is not allowed here")
     yield point
