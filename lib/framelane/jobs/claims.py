@@ -126,7 +126,7 @@ class Claims:
         Raises:
             DriveGone: the storage does not answer.
         """
-        for identity, names in self._listing().items():
+        for identity, names in self._watch().items():
             chain = self.chain(identity)
             if chain and self._abandoned(identity, chain[-1]) and (claim := self.take(identity)):
                 claim.release()
@@ -142,26 +142,33 @@ class Claims:
 
     # -- observing -----------------------------------------------------------------------------------------------------
 
-    def _listing(self) -> dict[str, list[str]]:
+    def listing(self) -> dict[str, list[str]]:
+        """The names of all files in the folder, by the identity of their job."""
         found: dict[str, list[str]] = {}
         for name in self.files.listdir(self.folder):
             if len(name) > _ID and name[_ID] == ".":
                 found.setdefault(name[:_ID], []).append(name)
         return found
 
-    def _watch(self, wanted: str) -> None:
-        """Note since when the claim on a job looks as it does, and now and then of all others: they may be next."""
-        listing = self._listing()
+    def _watch(self, wanted: str | None = None) -> dict[str, list[str]]:
+        """Note since when the claims look as they do: of one job, and now and then of all, for they may be next.
+
+        Returns:
+            The names of all files, by identity, as listed before the claims were read.
+        """
+        listing = self.listing()
         everything = self._watched is None or self.clock() - self._watched >= self.beat_s
-        for identity in listing if everything else ({wanted} & listing.keys()):
+        chosen = {wanted} if wanted is not None and not everything else listing.keys()
+        for identity in chosen & listing.keys():
             chain = self.chain(identity)
             state = (*listing[identity], chain[-1].token if chain else "")
             if self._seen.get(identity, ((), 0.0))[0] != state:
                 self._seen[identity] = (state, self.clock())
         for identity in self._seen.keys() - listing.keys():
             del self._seen[identity]
-        if everything:
+        if everything or wanted is None:
             self._watched = self.clock()
+        return listing
 
     def _abandoned(self, identity: str, link: Link) -> bool:
         if link.owner and link.owner.known_dead():
@@ -248,9 +255,12 @@ class Claim:
         chain = self.claims.chain(self.identity, files)
         if chain and chain[-1].token == self.token:
             return
-        succeeded = any(link.token == self.token for link in chain)
-        if succeeded or (chain and chain[-1].token != self._after):
+        if any(link.token == self.token for link in chain):  # and another after it
             self.lost = True
+            return
+        if chain and chain[-1].token != self._after:
+            # A damaged one may be this very claim: as long as it beats nobody finds it abandoned.
+            self.lost = chain[-1].owner is not None
             return
         self._name = _next(self.identity, chain)
         self.lost = not self.make(files)
@@ -277,9 +287,13 @@ class Claim:
             self.released = True
             chain = self.claims.chain(self.identity)
             if chain and chain[-1].token == self.token:
-                # The first link first: who claims anew from then on makes names of its own, and none of those below.
-                for link in chain:
-                    self.claims.remove(link.name)
+                # The first link first: who claims anew from then on makes names of its own, and none of those below,
+                # which were listed before.
+                below = self.claims.listing().get(self.identity, [])
+                self.claims.remove(chain[0].name)
+                for name in below:
+                    if name not in (chain[0].name, f"{self.identity}.{self.token}.json"):
+                        self.claims.remove(name)
         self.withdraw()
 
     def withdraw(self) -> None:

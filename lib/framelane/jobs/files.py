@@ -202,9 +202,12 @@ class Files:
         def once() -> bytes | None:
             try:
                 with self.open(path, "rb") as file:
-                    return b"".join(iter(lambda: file.read(CHUNK), b""))
+                    data = b"".join(iter(lambda: file.read(CHUNK), b""))
             except (FileNotFoundError, NotADirectoryError):
                 return None
+            if self.size(path) not in (len(data), None):
+                raise Unverified(path)  # the read ended early
+            return data
 
         return self.retry(path, once)
 
