@@ -15,9 +15,10 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
-from framelane.jobs.discover import Discovery, Found, Skipped
+from framelane.jobs.discover import Discovery, Found
 from framelane.jobs.figures import Figures
 from framelane.jobs.session import spoken
+from framelane.jobs.walk import Skipped
 from framelane.settings import Loaded
 from framelane.video.scale import working_size
 
