@@ -77,7 +77,7 @@ def _show(progress: Any, task: Any, event: Event, console: Any) -> None:
         )
     elif kind in ("warning", "degraded"):
         console.print(f"! {event['message']}", markup=False, highlight=False)
-    elif kind == "sealing":
+    elif kind in ("sealing", "measuring"):
         progress.update(task, description=event["message"])
 
 

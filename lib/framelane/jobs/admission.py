@@ -110,8 +110,8 @@ def _told(event: Event, listener: Listener) -> None:
     """Of measuring only what people must know: it is no job."""
     if event["event"] in ("warning", "degraded"):
         listener(event)
-    elif event["event"] == "start":
-        listener(Event(event="batch", phase="measuring", message="measuring how fast this machine is"))
+    elif event["event"] == "measuring":
+        listener(Event(event="batch", phase="measuring", message=event["message"]))
 
 
 def _segments(job: JobState) -> int:

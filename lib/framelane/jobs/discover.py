@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from framelane.errors import FramelaneError, UsageError, chain
 from framelane.jobs.naming import output_names
@@ -20,7 +21,12 @@ from framelane.jobs.sniff import Look, look, named_like_a_clip
 from framelane.jobs.walk import Skipped, Walk, check_root
 from framelane.video.clip import Clip, open_container, probe, video_stream
 
-ORDERS = ("shortest", "name", "oldest")
+__all__ = [
+    "ORDERS", "Discovery", "Found", "Order", "Skipped", "find_clips", "measured", "nothing_found", "one_clip", "ordered",
+]  # fmt: skip
+
+Order = Literal["shortest", "name", "oldest"]
+ORDERS: tuple[Order, ...] = ("shortest", "name", "oldest")
 _LOOKERS = 8  # threads: what takes time is the waiting for storage such as Drive
 _PROBERS = 2
 _SIDECARS = (".yaml", ".yml")

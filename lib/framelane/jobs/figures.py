@@ -154,9 +154,11 @@ def observe(
 def _paused(rows: list[tuple[float, Mapping[str, Any]]], end: float) -> float:
     total, began = 0.0, None
     for time, event in rows:
-        if event["event"] == "paused" and began is None:
+        if "pause" not in event:
+            continue
+        if event["pause"] and began is None:
             began = time
-        elif event["event"] == "resumed" and began is not None:
+        elif not event["pause"] and began is not None:
             total, began = total + time - began, None
     return total + (end - began if began is not None else 0.0)
 

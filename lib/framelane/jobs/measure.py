@@ -19,6 +19,7 @@ from framelane.video.clip import open_container, probe, video_stream
 HEAD_S = 5.0  # of the clip
 LIMIT_S = 90.0  # of wall time, after the models are loaded
 Run = Callable[..., Any]
+_PASSED_ON = ("progress", "warning", "degraded")  # the others speak of a file that nobody will see
 
 
 def measure(
@@ -40,7 +41,7 @@ def measure(
         loaded: the settings that the jobs will have.
         head_s: seconds of the clip that are taken; a shorter clip is taken whole.
         limit_s: wall seconds after which it is enough, however little is done.
-        listener: takes the events, in this thread.
+        listener: takes a ``measuring`` event and what the job says of progress and shortcomings, in this thread.
         cancel: set it to stop.
         run: processes the head; called as :func:`framelane.process_video` is.
 
@@ -51,6 +52,7 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="framelane-measure-") as folder:
         head = cut_head(Path(clip), Path(folder), head_s)
         watch = _Watch(listener, limit_s, cancel)
+        listener(Event(event="measuring", message=f"measuring on the first seconds of {Path(clip).name}"))
         settings = {**flatten(loaded.settings.model_dump()), "engine.min_free_mb": 0, "output.overwrite": False}
         try:
             run(
@@ -88,7 +90,8 @@ class _Watch:
             self.late = True
         if self.late or (self.cancel is not None and self.cancel.is_set()):
             self.enough.set()
-        self.listener(event)
+        if event["event"] in _PASSED_ON:
+            self.listener(event)
 
 
 def cut_head(clip: Path, folder: Path, seconds: float) -> Path:
@@ -97,7 +100,7 @@ def cut_head(clip: Path, folder: Path, seconds: float) -> Path:
     Args:
         clip: the input video.
         folder: where the file is put.
-        seconds: as much as is wanted; the last group of pictures is cut anywhere.
+        seconds: as much as is wanted; up to twice as much where no key frame comes sooner.
 
     """
     import av
@@ -121,12 +124,10 @@ def _copy_packets(source: Any, stream: Any, target: Any, copy: Any, seconds: flo
     for packet in source.demux(stream):
         if packet.dts is None:
             continue
-        if first is None:
-            first = packet.pts if packet.pts is not None else packet.dts
-        if packet.is_keyframe and packet.pts is not None and float((packet.pts - first) * stream.time_base) >= seconds:
+        first = packet.dts if first is None else first
+        gone = float((packet.dts - first) * stream.time_base)  # before mux(), which changes the packet's ticks
+        if (packet.is_keyframe and gone >= seconds) or gone >= 2 * seconds:
             return False
         packet.stream = copy
         target.mux(packet)
-        if float((packet.dts - first) * stream.time_base) >= 2 * seconds:
-            return False
     return True

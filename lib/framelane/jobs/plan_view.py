@@ -69,11 +69,11 @@ def _job_data(job: PlannedJob) -> dict[str, Any]:
 
 
 def _jobs(plan: Plan) -> Table:
-    table = Table(box=boxes.SIMPLE_HEAD, expand=True)
+    table = Table(box=boxes.SIMPLE_HEAD, expand=True, pad_edge=False)
     table.add_column("clip", overflow="fold", ratio=1, min_width=12)
-    for heading in ("length", "size", "worked at", "MB", "segments", "takes"):
+    for heading in ("length", "size", "worked\nat", "MB", "seg-\nments", "takes"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("this session", no_wrap=True)
+    table.add_column("this\nsession", min_width=12)
     for job in plan.jobs:
         table.add_row(*_row(job))
     return table
@@ -82,18 +82,19 @@ def _jobs(plan: Plan) -> Table:
 def _row(job: PlannedJob) -> tuple[RenderableType, ...]:
     width, height = job.found.clip.display_size
     worked = "{}x{}".format(*job.working_size) if job.working_size else "same"
-    done = f" ({job.segments_done} done)" if job.segments_done else ""
+    segments = f"{job.segments - job.segments_done}\nof {job.segments}" if job.segments_done else str(job.segments)
     takes = "unknown" if job.seconds is None else spoken(job.seconds)
     said = job.state.value
     if job.state is State.PART:
-        said = f"{job.segments_now} segments, {spoken(job.seconds_now)}"
+        many = "1 segment" if job.segments_now == 1 else f"{job.segments_now} segments"
+        said = f"{many}, {spoken(job.seconds_now)}"
     return (
         Text(shown(job.found.relative)),
         _length(job),
         f"{width}x{height}",
         worked,
         f"{job.found.size / 1e6:.1f}",
-        f"{job.segments}{done}" if job.frames else "?",
+        segments if job.frames else "?",
         "" if job.state is State.DONE else takes,
         Text(said, style=_STYLES[job.state]),
     )

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-_CHUNKS = 8  # equal pieces of work into which the window is cut
-_WINDOW = 0.5  # the window: this share of what is done, the newest of it
-_TRUSTED = 0.05  # share of the job after which what was expected beforehand no longer counts
+_PIECES = 16  # equal pieces of work into which what is done is cut
+_REST = 2  # at least a half of them counts
+_TRUSTED, _TRUSTED_S = 0.05, 10.0  # share of the job, and seconds, after which what was expected no longer counts
 _Z = 1.64  # 90 % of a normal distribution lie within
-_LEAST_SPREAD = 0.04  # relative; no machine is steadier than that
+_LEAST_SPREAD, _UNTRIED_SPREAD = 0.04, 0.3  # relative
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Eta:
 class Estimator:
     """Seconds left of one job, from its progress. Pure: it never looks at a clock.
 
-    The rate is that of the newest half of what is done, so that warm-up is forgotten and a lasting change is noticed in
-    proportion. That window is cut into eight pieces of equal work; the one that took longest counts as the second longest:
-    one stall is an accident, two are a pattern. Pauses that the guard made do not count as work.
+    The rate is the mean over what is done, without its warm-up (:func:`warm_up`; a lasting change of pace is left behind
+    in the same way) and without one accident (:func:`without_an_accident`): one stall is an accident, two are a pattern.
+    Pauses that the guard made do not count. In the first seconds, what was expected beforehand has its share.
 
     Args:
         total: the job's work, in any unit that grows evenly: frames, or seconds of the clip.
@@ -113,10 +113,8 @@ class Estimator:
         elif kind == "progress":
             self.total = max(self.total, event["frames"])
             self.update(event["frame"], wall_s)
-        elif kind == "paused":
-            self.pause(wall_s)
-        elif kind == "resumed":
-            self.resume(wall_s)
+        elif "pause" in event:  # the guard's: degraded, and later recovered
+            (self.pause if event["pause"] else self.resume)(wall_s)
         elif kind == "sealing":
             self.sealing(wall_s)
 
@@ -163,37 +161,69 @@ class Estimator:
         if self.expected_s is None:
             return measured
         if measured is None:
-            return self.expected_s, 0.3
-        work = self.total - (self._first or 0.0)
-        trust = min(1.0, (self.done - (self._first or 0.0)) / (_TRUSTED * work)) if work > 0 else 1.0
+            return self.expected_s, _UNTRIED_SPREAD
         seconds, spread = measured
-        return trust * seconds + (1 - trust) * self.expected_s, trust * spread + (1 - trust) * 0.3
+        seen = self._points[-1][1] - self._points[0][1]
+        work = self.total - self._points[0][0]
+        trust = min(1.0, seen / max(_TRUSTED_S, _TRUSTED * work * self.expected_s))
+        return trust * seconds + (1 - trust) * self.expected_s, trust * spread + (1 - trust) * _UNTRIED_SPREAD
 
     def _measured(self) -> tuple[float, float] | None:
-        if len(self._points) < 2:
+        points = without_an_accident(self._points)
+        count = min(_PIECES, len(points) - 1)
+        if count < 1:
             return None
-        end = self._points[-1][0]
-        begin = max(self._points[0][0], end - _WINDOW * (end - self._points[0][0]))
-        marks = [begin + (end - begin) * i / _CHUNKS for i in range(_CHUNKS + 1)]
-        times = self._times(marks)
+        begin, end = points[0][0], points[-1][0]
+        times = _times(points, [begin + (end - begin) * i / count for i in range(count + 1)])
         pieces = [b - a for a, b in pairwise(times)]
-        per = (end - begin) / _CHUNKS
-        if per <= 0:
-            return None
-        *_, second, longest = sorted(pieces)
-        pieces[pieces.index(longest)] = second
+        pieces = pieces[warm_up(pieces) :]
         mean = statistics.fmean(pieces)
         if mean <= 0:
             return None
-        error = statistics.stdev(pieces) / mean / math.sqrt(_CHUNKS)
-        return mean / per, max(error, _LEAST_SPREAD)
+        error = statistics.stdev(pieces) / mean / math.sqrt(len(pieces)) if len(pieces) > 2 else _UNTRIED_SPREAD
+        return mean * count / (end - begin), max(error, _LEAST_SPREAD)
 
-    def _times(self, marks: list[float]) -> list[float]:
-        """When each mark of work was reached, between two points in proportion; marks ascend."""
-        times, index = [], 1
-        for mark in marks:
-            while index < len(self._points) - 1 and self._points[index][0] < mark:
-                index += 1
-            (a, t), (b, u) = self._points[index - 1], self._points[index]
-            times.append(t + (u - t) * min(1.0, max(0.0, (mark - a) / (b - a))))
-        return times
+
+def without_an_accident(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Progress with its one longest delay made as long as its second longest.
+
+    Args:
+        points: (work done, seconds), ascending.
+    """
+    if len(points) < 4:
+        return points
+    steps = [(b - a, u - t) for (a, t), (b, u) in pairwise(points)]
+    usual = statistics.median(time / work for work, time in steps)
+    late = [time - work * usual for work, time in steps]
+    second, longest = sorted(late)[-2:]
+    where = late.index(longest) + 1
+    return points[:where] + [(work, time - longest + second) for work, time in points[where:]]
+
+
+def warm_up(pieces: list[float]) -> int:
+    """How many pieces at the beginning are of another time than the rest: the marginal standard error rule.
+
+    White, "An effective truncation heuristic for bias reduction in simulation output", Simulation 69(6), 1997: of all
+    beginnings that could be left out, that whose rest has the least variance over its length (equation 3).
+
+    Args:
+        pieces: seconds of equal pieces of work, in order.
+    """
+    count = len(pieces)
+
+    def error(left_out: int) -> float:
+        rest = pieces[left_out:]
+        return statistics.pvariance(rest) / len(rest)
+
+    return min(range(count - count // _REST + 1), key=error) if count >= 2 * _REST else 0
+
+
+def _times(points: list[tuple[float, float]], marks: list[float]) -> list[float]:
+    """When each mark of work was reached, between two points in proportion; marks ascend."""
+    times, index = [], 1
+    for mark in marks:
+        while index < len(points) - 1 and points[index][0] < mark:
+            index += 1
+        (a, t), (b, u) = points[index - 1], points[index]
+        times.append(t + (u - t) * min(1.0, max(0.0, (mark - a) / (b - a))))
+    return times
