@@ -10,11 +10,12 @@ from typing import Any
 from framelane import hardware
 from framelane import settings as settings_module
 from framelane.engine.events import Event
+from framelane.engine.guard import Held
 from framelane.errors import Cancelled, FramelaneError, UsageError
 from framelane.job import Job, Result
 from framelane.settings import Loaded
 
-__all__ = ["Result", "load_settings", "process_loaded", "process_video"]
+__all__ = ["Result", "load_settings", "process_video"]
 
 
 def process_video(
@@ -28,6 +29,7 @@ def process_video(
     overrides: Mapping[str, Any] | None = None,
     progress: Callable[[Event], None] | None = None,
     cancel: threading.Event | None = None,
+    held: Held | None = None,
     **settings: Any,
 ) -> Result:
     """Process one clip. A job that was interrupted goes on where its last finished segment ended.
@@ -42,6 +44,7 @@ def process_video(
         overrides: dotted keys, as in ``{"attention.method": "rollout"}``.
         progress: called with every event, in this thread; ``print`` shows sentences.
         cancel: set it to stop; finished segments are kept.
+        held: ``report["guard"]["held"]`` of the clip before on this machine: the guard begins where it ended there.
         **settings: sections as dicts, as in ``attention={"method": "rollout"}``.
 
     Returns:
@@ -52,20 +55,8 @@ def process_video(
         FramelaneError: the job failed; its text says why.
         Cancelled: it was cancelled, or Ctrl-C came; calling again goes on.
     """
-    loaded = load_settings(mode, profile, config, {**settings_module.flatten(settings), **(overrides or {})})
-    return process_loaded(Path(clip), processor, Path(output), loaded, progress, cancel)
-
-
-def process_loaded(
-    clip: Path,
-    processor: str,
-    output: Path,
-    loaded: Loaded,
-    progress: Callable[[Event], None] | None = None,
-    cancel: threading.Event | None = None,
-) -> Result:
-    """:func:`process_video` with settings that are merged already; it raises what that raises."""
     listener = progress or (lambda _: None)
+    loaded = load_settings(mode, profile, config, {**settings_module.flatten(settings), **(overrides or {})})
     begun = False
 
     def emit(event: Event) -> None:
@@ -73,7 +64,7 @@ def process_loaded(
         begun = True
         listener(event)
 
-    job = Job(clip, processor, output, loaded, emit, cancel or threading.Event())
+    job = Job(Path(clip), processor, Path(output), loaded, emit, cancel or threading.Event(), held)
     try:
         return job.run()
     except KeyboardInterrupt as interrupt:

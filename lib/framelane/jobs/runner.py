@@ -176,9 +176,8 @@ class Runner:
     def _heard(self, job: JobState, running: Running, event: Event) -> None:
         kind = event["event"]
         running.trace.add(event)
-        if kind in ("paused", "resumed"):
-            state: State = "paused" if kind == "paused" else "running"
-            self._set(job, state, str(event.get("message", "")) if kind == "paused" else "")
+        if "pause" in event:  # of the guard: it goes on by itself
+            self._set(job, "paused" if event["pause"] else "running", str(event["message"]) if event["pause"] else "")
         if kind == "segment" and running.segments_left is not None:
             running.segments_left -= 1
             if running.segments_left <= 0:

@@ -17,7 +17,6 @@ import sys
 import threading
 import traceback
 from dataclasses import replace
-from pathlib import Path
 from typing import IO, Any
 
 from framelane.engine.events import Event, Listener
@@ -26,6 +25,8 @@ from framelane.jobs.spec import JobSpec, Outcome
 from framelane.models import kept
 
 _DYING_S = 20.0  # how long another process that worked on the same job may take to be gone
+_guarded: dict[str, Any] = {}
+"""What the guard held at the end of the job before: the next one begins there, for it is the same machine."""
 _Job = tuple[int, JobSpec, threading.Event]
 
 
@@ -54,13 +55,16 @@ def process(job: JobSpec, listener: Listener, cancel: threading.Event) -> Outcom
 
 def _process(job: JobSpec, listener: Listener, cancel: threading.Event) -> Outcome:
     from framelane.engine.checkpoint import WorkFolder
-    from framelane.run import load_settings, process_loaded
+    from framelane.run import process_video
 
     WorkFolder(job.local).wait(_DYING_S)
     if job.local.exists():  # it got its name last, by a process that died before it could say so
         return Outcome("done")
-    loaded = load_settings(job.mode, job.profile, None, job.overrides)
-    result = process_loaded(Path(job.clip), job.processor, job.local, loaded, listener, cancel)
+    result = process_video(
+        job.clip, job.processor, output=job.local, mode=job.mode, profile=job.profile, overrides=job.overrides,
+        progress=listener, cancel=cancel, held=_guarded.get("held"),
+    )  # fmt: skip
+    _guarded["held"] = (result.report.get("guard") or {}).get("held")
     return Outcome("done", seconds=result.processing_time, frames=int(result.report["frames"]), avg_fps=result.avg_fps)
 
 
