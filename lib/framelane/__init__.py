@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from framelane.errors import Cancelled, FramelaneError, UsageError
 
 if TYPE_CHECKING:
+    from framelane.jobs.batch import process_folder
+    from framelane.jobs.state import BatchResult, JobState
     from framelane.preparation import Prepared, PrepareOptions, prepare
     from framelane.run import Result, process_video
 
@@ -21,8 +23,8 @@ except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
 __all__ = [
-    "Cancelled", "FramelaneError", "PrepareOptions", "Prepared", "Result", "UsageError", "__version__", "prepare",
-    "process_video",
+    "BatchResult", "Cancelled", "FramelaneError", "JobState", "PrepareOptions", "Prepared", "Result", "UsageError",
+    "__version__", "prepare", "process_folder", "process_video",
 ]  # fmt: skip
 
 
@@ -36,4 +38,12 @@ def __getattr__(name: str) -> Any:
         from framelane import preparation
 
         return getattr(preparation, name)
+    if name == "process_folder":
+        from framelane.jobs import batch
+
+        return batch.process_folder
+    if name in ("BatchResult", "JobState"):
+        from framelane.jobs import state
+
+        return getattr(state, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class FramelaneError(Exception):
     """Something failed that the user should read about. Its text is one or more plain sentences."""
@@ -22,7 +24,15 @@ class Cancelled(FramelaneError):
 
 
 class OutOfMemory(FramelaneError):
-    """Even a single frame does not fit into the memory of the device."""
+    """Even a single frame does not fit into the memory of the device.
+
+    Attributes:
+        next_step: settings, by dotted key, with which the clip may fit; empty where there is nothing left to try.
+    """
+
+    def __init__(self, message: str, next_step: Mapping[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.next_step = dict(next_step or {})
 
 
 def chain(error: BaseException) -> str:

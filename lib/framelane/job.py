@@ -10,16 +10,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from framelane import report
+from framelane import fallback, report
 from framelane import settings as settings_module
+from framelane.affinity import on_cores
 from framelane.checks import check_disk, check_output, choose_device
 from framelane.engine.checkpoint import Segment, WorkFolder, sync_folder
+from framelane.engine.control import Control
 from framelane.engine.events import Event
+from framelane.engine.guard import Guard, Held
 from framelane.engine.pipeline import Pipeline, Plan
+from framelane.engine.sensors import open_sources
+from framelane.errors import OutOfMemory, chain
 from framelane.machine import usable_cores
-from framelane.memory import keep_memory_flat
+from framelane.memory import free_memory, is_out_of_memory, keep_memory_flat
 from framelane.processors.base import Context, Processor, create
 from framelane.processors.scaled import Scaled
+from framelane.schema import Settings
 from framelane.settings import Loaded
 from framelane.video.clip import Clip, fingerprint, probe, require_file
 from framelane.video.codecs import choose_encoder
@@ -33,6 +39,7 @@ from framelane.video.writer import EncodeSpec, encode_spec, write_error
 _NOT_IN_IDENTITY = {
     "engine.queue_batches", "engine.min_free_mb", "output.require_gpu", "output.overwrite", "hardware.batch_size",
     "hardware.gpu_memory_limit", "hardware.gpu_memory_gb", "hardware.empty_cache_every", "hardware.threads",
+    "hardware.cpu_affinity", "hardware.ram_limit",
 }  # fmt: skip
 
 
@@ -83,6 +90,11 @@ class Notes:
             self.emit(Event(event=event, message=message))
 
 
+def watch(guard: Guard, settings: Settings, disk: Path, device: str) -> Control:
+    """The guard with this machine's sensors, read once a second."""
+    return Control(guard, open_sources(settings, disk, device))
+
+
 class Job:
     """One clip, one processor, one set of settings, one output.
 
@@ -93,6 +105,8 @@ class Job:
         loaded: merged settings, and where they come from.
         listener: takes events, in the thread that calls :meth:`run`.
         cancel: set by anyone to stop.
+        held: what the guard had set at the end of the clip before (``report["guard"]["held"]``).
+        watch: makes the guard's control; tests give other sensors.
     """
 
     def __init__(
@@ -103,11 +117,14 @@ class Job:
         loaded: Loaded,
         listener: Callable[[Event], None],
         cancel: threading.Event,
+        held: Held | None = None,
+        watch: Callable[[Guard, Settings, Path, str], Control] = watch,
     ) -> None:
-        self.source, self.output, self.loaded = source, output, loaded
-        self.settings = loaded.settings
+        self.source, self.output, self.asked = source, output, loaded
         self.listener, self.cancel = listener, cancel
+        self.held, self.watch = held or {}, watch
         self.processor: Processor = create(processor)
+        self._use(loaded)
         self.notes = Notes(listener)
         self.started = time.monotonic()
 
@@ -124,21 +141,76 @@ class Job:
         wanted = self.settings
         check_output(self.output, self.source, gif=wanted.gif.enabled, overwrite=wanted.output.overwrite)
         self.clip: Clip = probe(self.source)
-        if size := working_size(self.clip, wanted.hardware.working_height):
-            self.processor = Scaled(self.processor, size)
         check_disk(self.output, self.source, wanted.engine.min_free_mb)
         for sentence in self.loaded.limited:
             self.notes.degrade(sentence)
+        with on_cores(wanted.hardware.cpu_affinity):
+            self.forced = self._recall()
+            while True:
+                self._use(fallback.applied(self.asked, self.forced.changed))
+                for sentence in self.forced.said:
+                    self.notes.degrade(sentence)
+                try:
+                    return self._attempt()
+                except OutOfMemory as error:
+                    if not error.next_step:
+                        raise
+                    self._fall_back(error)
+
+    def _use(self, loaded: Loaded) -> None:
+        self.loaded, self.settings = loaded, loaded.settings
+
+    def _attempt(self) -> Result:
+        if size := working_size(self.clip, self.settings.hardware.working_height):
+            self.processor = Scaled(self.processor, size)
         device = choose_device(self.settings, self.notes.degrade)
         threads = self.settings.hardware.threads or usable_cores()
         own = frozenset(key for key in self.loaded.origin if self.loaded.is_own(key))
         self.context = Context(self.settings, device, threads, self.notes.warn, self.notes.degrade, own)
         self.work = WorkFolder(self.output)
         try:
-            return self._seal(self._process())
+            return self._seal(self._process_in_memory())
         finally:
             self.processor.close()
             self.work.release()
+
+    # -- memory ------------------------------------------------------------------------------------------------------
+
+    def _process_in_memory(self) -> list[Segment]:
+        """Process; running out of memory anywhere is an error that knows what may be tried next."""
+        try:
+            return self._process()
+        except Exception as error:
+            if not (isinstance(error, OutOfMemory) or is_out_of_memory(error)):
+                raise
+            said = str(error) if isinstance(error, OutOfMemory) else f"Memory ran out ({chain(error)})."
+            raise OutOfMemory(said, fallback.next_step(self.settings, self.clip, self.context.device)) from error
+
+    def _fall_back(self, error: OutOfMemory) -> None:
+        """Get ready to do the clip anew with the error's next step; kept on disk, so that a killed job goes on with it."""
+        why = f"Memory ran out with {self.settings.hardware.working_height or 'all'} lines on {self.context.device}."
+        self.forced = self.forced.plus(error.next_step, fallback.sentence(error.next_step, why))
+        try:
+            fallback.save(self.work.path, self._wanted(self.asked), self.forced)
+        except OSError as failed:
+            raise write_error(self.work.path, failed) from failed
+        error.__traceback__ = error.__cause__ = None  # they hold the frames, and with them the memory
+        self.processor = create(self.processor.name)
+        free_memory()
+
+    def _recall(self) -> fallback.Fallback:
+        """What an interrupted run of this job was forced to, else what the guard had set in the clip before."""
+        folder = WorkFolder(self.output).path
+        forced = fallback.recall(folder, self._wanted(self.asked))
+        if forced.changed or (folder / "job.json").exists():  # what is begun goes on as it is
+            return forced
+        forced = fallback.of_guard(self.held, self.settings, self.clip)
+        if forced.changed:
+            try:
+                fallback.save(folder, self._wanted(self.asked), forced)
+            except OSError as error:
+                raise write_error(folder, error) from error
+        return forced
 
     # -- process -----------------------------------------------------------------------------------------------------
 
@@ -189,14 +261,20 @@ class Job:
         return done
 
     def _identity(self, encoder: str) -> dict[str, Any]:
-        sections = {"engine", "output", "hardware", self.processor.name}
-        flat = settings_module.flatten(self.settings.model_dump())
         return {
-            "clip": fingerprint(self.clip.path),
-            "processor version": f"{self.processor.name} {self.processor.version}",
             "encoder": encoder,
             "device": self.context.device,
             "models": [[model["name"], model["sha256"]] for model in self.context.models],
+            **self._wanted(self.loaded),
+        }
+
+    def _wanted(self, loaded: Loaded) -> dict[str, Any]:
+        """What the frames depend on, as far as it is known before anything is opened."""
+        sections = {"engine", "output", "hardware", self.processor.name}
+        flat = settings_module.flatten(loaded.settings.model_dump())
+        return {
+            "clip": fingerprint(self.clip.path),
+            "processor version": f"{self.processor.name} {self.processor.version}",
             **{k: v for k, v in flat.items() if k.split(".")[0] in sections and k not in _NOT_IN_IDENTITY},
         }
 
@@ -210,7 +288,11 @@ class Job:
             done=done,
             frames=self.clip.expected_frames,
             empty_cache_every=self.settings.hardware.empty_cache_every,
+            held=self.held,
         )
+        hardware, asked = self.settings.hardware, fallback.lines(self.asked.settings, self.clip)
+        guard = Guard(self.settings.guard, hardware.batch_size, asked, self.asked.settings.hardware.stride)
+        self.control = self.watch(guard, self.settings, self.work.path, self.context.device)
         return Pipeline(
             self.reader,
             self.processor,
@@ -220,6 +302,7 @@ class Job:
             listener=self.listener,
             notes=self.notes.saved,
             cancel=self.cancel,
+            control=self.control,
         )
 
     def _announce(self, done: list[Segment]) -> None:
@@ -306,6 +389,7 @@ class Job:
             "warnings": self.notes.saved["warnings"],
             "metrics": metrics,
             "gif": gif,
+            **self.control.report(),
         }
 
     def _give_names(self, sealed: Path, data: dict[str, Any], with_gif: bool) -> None:

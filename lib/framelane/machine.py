@@ -94,7 +94,7 @@ def detect(path: Path | str = ".") -> Hardware:
         ram_total=total,
         ram_available=available,
         ram_limited=limited,
-        cpu=_cpu_model(),
+        cpu=cpu_model(),
         cores=os.cpu_count() or 1,
         cores_usable=usable_cores(),
         disk_path=str(place),
@@ -130,36 +130,49 @@ def find_gpu() -> tuple[Gpu | None, str | None]:
     except pynvml.NVMLError as error:
         return None, f"No NVIDIA driver answers on this machine ({error})."
     try:
-        return _describe(pynvml, (visible or "0").split(",")[0].strip())
+        return _describe(pynvml), None
+    except LookupError as error:
+        return None, str(error)
     except Exception as error:  # NVMLError, or what an old binding raises on a newer driver
         return None, f"The NVIDIA driver answers, but its GPU cannot be read ({error})."
     finally:
         pynvml.nvmlShutdown()
 
 
-def _describe(nvml: Any, wanted: str) -> tuple[Gpu | None, str | None]:
+def visible_gpu(nvml: Any) -> Any:
+    """NVML's handle of the first GPU that this process may use, by ``CUDA_VISIBLE_DEVICES``.
+
+    Args:
+        nvml: the module ``pynvml``, initialised.
+
+    Raises:
+        LookupError: there is none; the text is a sentence.
+    """
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
     count = nvml.nvmlDeviceGetCount()
     if not count:
-        return None, "The NVIDIA driver is installed, but it sees no GPU."
-    if wanted.isdigit():
-        if int(wanted) >= count:
-            return None, f"CUDA_VISIBLE_DEVICES names GPU {wanted}, but this machine has {count}."
-        handle = nvml.nvmlDeviceGetHandleByIndex(int(wanted))
-    else:
-        handle = nvml.nvmlDeviceGetHandleByUUID(wanted)
+        raise LookupError("The NVIDIA driver is installed, but it sees no GPU.")
+    if not wanted.isdigit():
+        return nvml.nvmlDeviceGetHandleByUUID(wanted)
+    if int(wanted) >= count:
+        raise LookupError(f"CUDA_VISIBLE_DEVICES names GPU {wanted}, but this machine has {count}.")
+    return nvml.nvmlDeviceGetHandleByIndex(int(wanted))
+
+
+def _describe(nvml: Any) -> Gpu:
+    handle = visible_gpu(nvml)
     memory_info = nvml.nvmlDeviceGetMemoryInfo(handle)
     cuda = nvml.nvmlSystemGetCudaDriverVersion()
     major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
-    gpu = Gpu(
+    return Gpu(
         name=_text(nvml.nvmlDeviceGetName(handle)),
         vram_total=int(memory_info.total),
         vram_free=int(memory_info.free) + _own_cache(),
         driver=_text(nvml.nvmlSystemGetDriverVersion()),
         cuda=f"{cuda // 1000}.{cuda % 1000 // 10}",
         compute_capability=(int(major), int(minor)),
-        count=int(count),
+        count=int(nvml.nvmlDeviceGetCount()),
     )
-    return gpu, None
 
 
 def _own_cache() -> int:
@@ -262,7 +275,8 @@ def usable_cores(root: Path = CGROUPS) -> int:
     return max(1, cores)
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """The processor's model name."""
     found = re.search(r"^model name\s*:\s*(.+)$", _read(_CPUINFO), re.MULTILINE)
     return found[1].strip() if found else platform.processor() or platform.machine() or "unknown"
 

@@ -75,9 +75,9 @@ def _show(progress: Any, task: Any, event: Event, console: Any) -> None:
         progress.update(
             task, description=f"{event['processor']} on {event['device']}", completed=event["resumed_at_frame"]
         )
-    elif kind in ("warning", "degraded"):
+    elif kind in ("warning", "degraded", "recovered"):
         console.print(f"! {event['message']}", markup=False, highlight=False)
-    elif kind == "sealing":
+    elif kind in ("sealing", "measuring"):
         progress.update(task, description=event["message"])
 
 

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+_LONGEST_NAME = 255  # bytes, on every common file system
+
 
 def report_path(output: Path) -> Path:
     """``out.mp4`` to ``out.report.json``."""
-    return output.with_suffix(".report.json")
+    return _beside(output, ".report.json")
 
 
 def gif_path(output: Path) -> Path:
     """``out.mp4`` to ``out.gif``."""
-    return output.with_suffix(".gif")
+    return _beside(output, ".gif")
+
+
+def _beside(output: Path, suffix: str) -> Path:
+    """The output's name with another suffix; where that is too long for a file name, its end gives way to a digest."""
+    path = output.with_suffix(suffix)
+    if len(os.fsencode(path.name)) <= _LONGEST_NAME:
+        return path
+    digest = hashlib.sha256(os.fsencode(output.name)).hexdigest()[:8]
+    kept = os.fsencode(output.stem)[: _LONGEST_NAME - len(suffix) - len(digest) - 1].decode(errors="ignore")
+    return output.with_name(f"{kept}~{digest}{suffix}")
 
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:

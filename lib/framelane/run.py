@@ -10,6 +10,7 @@ from typing import Any
 from framelane import hardware
 from framelane import settings as settings_module
 from framelane.engine.events import Event
+from framelane.engine.guard import Held
 from framelane.errors import Cancelled, FramelaneError, UsageError
 from framelane.job import Job, Result
 from framelane.settings import Loaded
@@ -28,6 +29,7 @@ def process_video(
     overrides: Mapping[str, Any] | None = None,
     progress: Callable[[Event], None] | None = None,
     cancel: threading.Event | None = None,
+    held: Held | None = None,
     **settings: Any,
 ) -> Result:
     """Process one clip. A job that was interrupted goes on where its last finished segment ended.
@@ -42,6 +44,7 @@ def process_video(
         overrides: dotted keys, as in ``{"attention.method": "rollout"}``.
         progress: called with every event, in this thread; ``print`` shows sentences.
         cancel: set it to stop; finished segments are kept.
+        held: ``report["guard"]["held"]`` of the clip before on this machine: the guard begins where it ended there.
         **settings: sections as dicts, as in ``attention={"method": "rollout"}``.
 
     Returns:
@@ -61,7 +64,7 @@ def process_video(
         begun = True
         listener(event)
 
-    job = Job(Path(clip), processor, Path(output), loaded, emit, cancel or threading.Event())
+    job = Job(Path(clip), processor, Path(output), loaded, emit, cancel or threading.Event(), held)
     try:
         return job.run()
     except KeyboardInterrupt as interrupt:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import signal
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from framelane.processors.base import OutputSpec, Processor, Snapshot
@@ -95,3 +100,45 @@ class SlowAverager(Averager):
 
     name = "slow_averager"
     delay_s = 0.01
+
+
+class Deadly(Averager):
+    """Kills its own process at frame 8: of clips named ``always…`` each time, of those named ``once…`` the first time."""
+
+    name = "deadly"
+
+    def open(self, clip, context):
+        self.path = clip.path
+        return super().open(clip, context)
+
+    def infer(self, batch):
+        if batch.first_index + len(batch) > 8:
+            mark = Path(f"{self.path}.died")
+            if self.path.name.startswith("always"):
+                ctypes.string_at(0)  # reads address 0, as a broken native library would
+            if self.path.name.startswith("once") and not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().infer(batch)
+
+
+class Chatty(Copy):
+    """Writes to standard output and reads standard input, as libraries do that think they are alone."""
+
+    name = "chatty"
+
+    def open(self, clip, context):
+        print("chatty: opened", flush=True)
+        os.write(1, b'{"outcome": "chatty"}\nhalf a line')
+        assert sys.stdin.read() == "", "the protocol's input is not for libraries"
+        assert os.read(0, 10) == b""
+        return super().open(clip, context)
+
+
+class Greedy(Copy):
+    """Says that memory ran out whatever is tried."""
+
+    name = "greedy"
+
+    def infer(self, batch):
+        raise MemoryError

@@ -40,6 +40,12 @@ class Channel(Generic[T]):
             self._items.append(item)
             self._changed.notify_all()
 
+    def resize(self, capacity: int) -> None:
+        """Let another number of items wait; those beyond it that wait already stay."""
+        with self._changed:
+            self._capacity = capacity
+            self._changed.notify_all()
+
     def close(self) -> None:
         """Say that nothing more will come."""
         with self._changed:

@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -111,6 +112,23 @@ class WorkFolder:
         except OSError as error:
             raise write_error(self.path, error) from error
         return self._finished()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until no other process holds the folder: one that is being killed takes a moment to die.
+
+        Args:
+            seconds: at most; :meth:`open` then says who works here.
+        """
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            try:
+                with (self.path / "lock").open() as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                time.sleep(0.05)
+            except OSError:  # no folder yet, or a file system without locks
+                return
 
     def _take_lock(self) -> None:
         self._lock = (self.path / "lock").open("w")

@@ -1,8 +1,9 @@
 """What a job says while it runs: one JSON-able dict an event.
 
 ``start`` (clip, output, frames, resumed_at_frame, device, decoder, encoder, profile, mode, …), ``progress`` (frame,
-frames, fps, eta_s, stage_ms), ``segment`` (index, frames), ``sealing``, ``degraded`` and ``warning`` (message), ``done``
-(output, …), ``failed`` and ``cancelled`` (message).
+frames, fps, eta_s, stage_ms; ``ram`` in %, and ``gpu`` with load and memory in %, °C and W where there is one), ``segment``
+(index, frames), ``sealing``, ``degraded``, ``recovered`` and ``warning`` (message), ``done`` (output, …), ``failed`` and
+``cancelled`` (message).
 """
 
 from __future__ import annotations

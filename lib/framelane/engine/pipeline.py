@@ -19,7 +19,9 @@ from typing import Any
 
 from framelane.engine.channel import Aborted, Channel
 from framelane.engine.checkpoint import Record, Segment, WorkFolder
+from framelane.engine.control import Control
 from framelane.engine.events import Event, Listener, Meter
+from framelane.engine.guard import Held
 from framelane.errors import Cancelled, FramelaneError, OutOfMemory, chain
 from framelane.memory import free_memory, is_out_of_memory
 from framelane.processors.base import Processor
@@ -38,6 +40,7 @@ class _Checkpoint:
     state: dict[str, Any]
     after: Position | None
     last: bool = False
+    guard: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -52,6 +55,7 @@ class Plan:
         done: segments finished by an earlier run.
         frames: a guess at the number of frames.
         empty_cache_every: frame batches between two times that unused memory is given back; 0 is never.
+        held: what the guard had set at the end of the clip before.
     """
 
     batch_size: int
@@ -61,6 +65,7 @@ class Plan:
     done: list[Segment] = field(default_factory=list)
     frames: int = 0
     empty_cache_every: int = 0
+    held: Held = field(default_factory=dict)
 
 
 class Pipeline:
@@ -76,6 +81,7 @@ class Pipeline:
         notes: degradations and warnings of the job, saved with every segment.
         cancel: set by anyone to stop; finished segments stay.
         make_writer: opens the writer of a segment.
+        control: the guard and its sensors; None goes without.
     """
 
     def __init__(
@@ -90,11 +96,13 @@ class Pipeline:
         notes: dict[str, Any] | None = None,
         cancel: threading.Event | None = None,
         make_writer: Callable[[Path, EncodeSpec], SegmentWriter] = open_writer,
+        control: Control | None = None,
     ) -> None:
         self.reader, self.processor, self.spec, self.work, self.plan = reader, processor, spec, work, plan
         self.listener, self.make_writer = listener, make_writer
         self.notes = notes if notes is not None else {}
         self.cancel = cancel or threading.Event()
+        self.control = control or Control()
         self.segments = list(plan.done)
         written = sum(s.record.info.frames for s in self.segments)
         self.meter = Meter(max(plan.frames, written), written)
@@ -107,6 +115,7 @@ class Pipeline:
         self._limit = plan.batch_size
         self._after: Position | None = None
         self._last_pts: int | None = None
+        self._stopped: FramelaneError | None = None
 
     def run(self) -> list[Segment]:
         """Process what is not done yet.
@@ -116,30 +125,39 @@ class Pipeline:
 
         Raises:
             Cancelled: ``cancel`` was set, or Ctrl-C came; the same job can go on later.
-            FramelaneError: a stage failed.
+            OutOfMemory: memory ran out in a stage, and smaller batches did not help.
+            FramelaneError: a stage failed, or the guard had to stop the job after a segment.
         """
+        held = self.plan.held
         if self.segments:
             record = self.segments[-1].record
             if record.last:
                 return self.segments
             self._after, self._last_pts = record.after, record.info.last_pts
-            self._limit = min(self._limit, record.guard.get("batch_size", self._limit))
+            self._limit = min(self._limit, record.guard.get("limit", record.guard.get("batch_size", self._limit)))
+            held = record.guard.get("held", {})
             self.processor.restore(json.loads(json.dumps(record.state)))
         stages = [
             threading.Thread(target=self._guarded, args=(stage,), name=name, daemon=True)
             for name, stage in (("decode", self._decode), ("process", self._process), ("encode", self._encode))
         ]
+        self.control.start(self.emit, self.notes, held)
         for thread in stages:
             thread.start()
         try:
             self._pass_events_on(stages)
         finally:
+            self.control.stop()
             if any(thread.is_alive() for thread in stages):
                 self._fail(Cancelled("Cancelled."))
             for thread in stages:
                 thread.join()
         if self._error is not None:
+            if is_out_of_memory(self._error) and not isinstance(self._error, FramelaneError):
+                raise _no_memory(self._error) from self._error
             raise self._error
+        if self._stopped is not None:
+            raise self._stopped
         return self.segments
 
     def emit(self, event: Event) -> None:
@@ -156,9 +174,12 @@ class Pipeline:
             self._drain(timeout=0.05)
             if time.monotonic() - shown > _PROGRESS_EVERY_S:
                 shown = time.monotonic()
-                self.listener(self.meter.progress())
+                self._show_progress()
         self._drain(timeout=0)
-        self.listener(self.meter.progress())
+        self._show_progress()
+
+    def _show_progress(self) -> None:
+        self.listener(Event({**self.meter.progress(), **self.control.monitor.progress()}))
 
     def _drain(self, timeout: float) -> None:
         try:
@@ -180,8 +201,6 @@ class Pipeline:
             self._events.put(None)  # wakes the supervisor
 
     def _fail(self, error: BaseException) -> None:
-        if is_out_of_memory(error) and not isinstance(error, FramelaneError):
-            error = _no_memory(error)
         with self._failing:
             if self._error is None:
                 self._error = error
@@ -206,6 +225,7 @@ class Pipeline:
         boundary: float | None = None
         base = self.reader.clip.time_base
         for count, batch in enumerate(self._decoded, 1):
+            self._breathe()
             for done in self._commit(batch):
                 boundary = self._forward(done, boundary)
                 del done
@@ -213,6 +233,9 @@ class Pipeline:
             if boundary is not None and self._last_pts is not None and self._last_pts * float(base) >= boundary:
                 self._finished.put(self._checkpoint())
                 boundary = None
+                if reason := self.control.must_stop:
+                    self._stop(reason)
+                    return
             del batch
             if self.plan.empty_cache_every and count % self.plan.empty_cache_every == 0:
                 free_memory()
@@ -224,18 +247,34 @@ class Pipeline:
             self._finished.put(_Checkpoint({}, None, last=True))
         self._finished.close()
 
+    def _breathe(self) -> None:
+        """What the guard wants between two frame batches."""
+        self.control.breathe(lambda: self._error is not None)
+        waiting = 1 if self.control.emergency else self.plan.queue_batches
+        self._decoded.resize(waiting)
+        self._finished.resize(waiting)
+
+    def _stop(self, reason: str) -> None:
+        """End the job behind the segment that was just closed."""
+        self._stopped = FramelaneError(
+            f"The guard stopped the job after a segment, before {self.work.output} could fail: {reason}. Make room and run "
+            "the same command again; finished segments are kept."
+        )
+        self._decoded.abort()
+        self._finished.close()
+
     def _commit(self, batch: FrameBatch) -> list[FrameBatch]:
         started = time.perf_counter()
         done = []
         start = 0
         while start < len(batch):  # after running out of memory: the same frames again, in smaller pieces
-            piece = batch.slice(start, min(start + self._limit, len(batch)))
+            piece = batch.slice(start, min(start + self.control.batch_size(self._limit), len(batch)))
             try:
                 inferred = self.processor.infer(piece)
             except BaseException as error:
                 if not is_out_of_memory(error):
                     raise
-                self._shrink(error)
+                self._shrink(error, len(piece))
                 continue
             done += self.processor.commit(piece, inferred)
             start += len(piece)
@@ -244,10 +283,10 @@ class Pipeline:
         self.meter.add("process", time.perf_counter() - started, len(batch))
         return done
 
-    def _shrink(self, error: BaseException) -> None:
-        if self._limit == 1:
+    def _shrink(self, error: BaseException, size: int) -> None:
+        if size == 1:
             raise _no_memory(error) from error
-        self._limit = max(1, self._limit // 2)
+        self._limit = max(1, size // 2)
         free_memory()
         message = f"Memory ran out; the batch size is {self._limit} from here on."
         self.notes.setdefault("degradations", []).append(message)
@@ -271,12 +310,14 @@ class Pipeline:
         snapshot = self.processor.snapshot()
         newest = self._positions[-1]
         wanted = newest.index if snapshot.replay_from is None else snapshot.replay_from - 1
+        held = self.control.segment_start()
+        guard = {"batch_size": self.control.batch_size(self._limit), "limit": self._limit, "held": held}
         if wanted < 0:
-            return _Checkpoint(snapshot.state, None)
+            return _Checkpoint(snapshot.state, None, guard=guard)
         position = next((p for p in self._positions if p.index == wanted), None)
         if position is None:
             raise FramelaneError(f"The processor holds back more than {_REMEMBERED} frames.")
-        return _Checkpoint(snapshot.state, position)
+        return _Checkpoint(snapshot.state, position, guard=guard)
 
     def _encode(self) -> None:
         writer: SegmentWriter | None = None
@@ -315,7 +356,7 @@ class Pipeline:
             last=checkpoint.last,
             state=checkpoint.state,
             after=checkpoint.after,
-            guard={"batch_size": self._limit},
+            guard=checkpoint.guard,
             notes=json.loads(json.dumps(self.notes)),
         )
         self.segments.append(self.work.finish(len(self.segments), record).light())
@@ -323,12 +364,14 @@ class Pipeline:
         self.emit(Event(event="segment", index=len(self.segments) - 1, frames=info.frames, frame=frame))
 
     def _check_disk(self) -> None:
+        """Refuse a segment that might leave less than ``min_free``, going by the largest one so far."""
         free = shutil.disk_usage(self.work.path).free
-        if free < self.plan.min_free:
+        largest = max((segment.record.size for segment in self.segments), default=0)
+        if self.plan.min_free and free < self.plan.min_free + largest:
             raise FramelaneError(
                 f"Only {free / 1e6:.0f} MB are free on the disk of {self.work.output}, less than the "
-                f"{self.plan.min_free / 1e6:.0f} MB of engine.min_free_mb. Free some space and run the same command "
-                "again; finished segments are kept."
+                f"{self.plan.min_free / 1e6:.0f} MB of engine.min_free_mb and the {largest / 1e6:.0f} MB that a segment "
+                "takes. Free some space and run the same command again; finished segments are kept."
             )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from framelane.errors import FramelaneError, chain
 from framelane.models import catalog, store
+from framelane.models.kept import kept
 
 if TYPE_CHECKING:
     import torch
@@ -68,14 +69,16 @@ def load_network(context: Notes) -> Network:
 
     if context.device != "cpu":
         try:
-            network = _large(context.device, store.resolve(LARGE, notify=context.warn))
+            large = store.resolve(LARGE, notify=context.warn)
+            network = kept("upscaler", (context.device, store.digest(LARGE)), lambda: _large(context.device, large))
             _note(LARGE, context)
             return network
         except (FramelaneError, ImportError) as error:
             context.degrade(f"The small realesrgan network is used, as the large one is not here ({chain(error)}).")
     else:
         torch.set_num_threads(context.threads)
-    network = _small(context.device, store.resolve(SMALL))
+    small = store.resolve(SMALL)
+    network = kept("upscaler", (context.device, store.digest(SMALL)), lambda: _small(context.device, small))
     _note(SMALL, context)
     return network
 

@@ -46,6 +46,21 @@ class Inferred:
     same_as: dict[int, int]
 
 
+def thinned(context: Context) -> Context:
+    """The context with ``hardware.stride`` worked into how often models run."""
+    stride, options = context.settings.hardware.stride, context.settings.attention
+    if stride == 1:
+        return context
+    rarer = options.model_copy(
+        update={
+            "sample_fps": options.sample_fps / stride,
+            "detect_every": options.detect_every * stride,
+            "overlap": options.overlap / stride,
+        }
+    )
+    return replace(context, settings=context.settings.model_copy(update={"attention": rarer}))
+
+
 class Attention(Processor):
     """The ``attention`` processor; see the module's docstring and ``attention.*`` in the settings."""
 
@@ -54,6 +69,7 @@ class Attention(Processor):
 
     def open(self, clip: Clip, context: Context) -> OutputSpec:
         """Load the backbone and the detector that the channels need."""
+        context = thinned(context)
         self.options: AttentionSettings = context.settings.attention
         options = self.options
         self.maps: Maps | None = None

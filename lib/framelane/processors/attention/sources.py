@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import Any
 
 from framelane.errors import FramelaneError, UsageError
 from framelane.models import catalog, store
+from framelane.models.kept import kept
 from framelane.perception.detectors import Detector, catalogue_name, load_detector
 from framelane.processors.attention.backbone import load_backbone
 from framelane.processors.attention.maps import FrameMaps, Maps
@@ -76,9 +78,10 @@ def open_maps(context: Context, clip_rate: float, size: tuple[int, int]) -> Maps
         name = instead
     _available(EMBEDDED_BACKBONE, EMBEDDED_BACKBONE, context)
     _without_effect(_OF_WINDOWS, EMBEDDED_BACKBONE, context)
-    backbone = load_backbone(
+    wanted = (
         EMBEDDED_BACKBONE, context.device, options.spatial_resolution, context.settings.hardware.mixed_precision
-    )
+    )  # fmt: skip
+    backbone = kept("backbone", (*wanted, store.digest(EMBEDDED_BACKBONE)), lambda: load_backbone(*wanted))
     start_layer = backbone.usual_start if options.start_layer is None else options.start_layer
     backbone.check_layer(start_layer)
     return FrameMaps(EMBEDDED_BACKBONE, backbone, _method(options), rate=options.sample_fps, start_layer=start_layer)
@@ -122,15 +125,16 @@ def open_windows(name: str, context: Context) -> WindowMaps:
     # What a profile or a mode says is meant for the backbone that it names: another one has sizes of its own.
     fixed = name == "videomae" and "attention.spatial_resolution" not in context.own
     meant = name == options.backbone or "attention.window" in context.own
-    backbone = load_video_backbone(
-        name,
-        context.device,
-        resolution=None if fixed else options.spatial_resolution,
-        window=options.window if meant else None,
-        mixed_precision=hardware.mixed_precision,
-        pooling=options.pooling,
-        checkpointing=hardware.gradient_checkpointing,
+    wanted: dict[str, Any] = {
+        "resolution": None if fixed else options.spatial_resolution, "window": options.window if meant else None,
+        "mixed_precision": hardware.mixed_precision, "pooling": options.pooling,
+    }  # fmt: skip
+    backbone = kept(
+        "backbone",
+        (name, context.device, *wanted.values(), store.digest(name)),
+        lambda: load_video_backbone(name, context.device, **wanted),
     )
+    backbone.checkpointing = hardware.gradient_checkpointing  # a job before may have switched it on
     start_layer = backbone.usual_start if options.start_layer is None else options.start_layer
     backbone.check_layer(start_layer)
     backbone.check_target(options.target)
@@ -192,13 +196,15 @@ def _opened(name: str, context: Context) -> Detector | None:
 
 def _load(name: str, context: Context) -> Detector:
     options = context.settings.attention
-    detector = load_detector(
-        name,
-        device=context.device,
-        threads=context.threads,
-        threshold=options.detection_threshold,
-        classes=options.classes,
-        size=options.detector_size,
-    )
+    wanted: dict[str, Any] = {
+        "device": context.device, "threads": context.threads, "threshold": options.detection_threshold,
+        "classes": tuple(options.classes), "size": options.detector_size,
+    }  # fmt: skip
+    weights = catalogue_name(name, options.detector_size)
+    if weights is None:  # the user's own weights, which may change between two jobs
+        detector = load_detector(name, **wanted)
+    else:
+        opened = (name, *wanted.values(), store.digest(weights))
+        detector = kept("detector", opened, lambda: load_detector(name, **wanted))
     detector.half = context.settings.hardware.mixed_precision
     return detector

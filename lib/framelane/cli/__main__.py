@@ -1,0 +1,5 @@
+"""``python -m framelane.cli`` is the command ``framelane``."""
+
+from framelane.cli import main
+
+main()

@@ -1,0 +1,100 @@
+"""``framelane run`` and ``framelane prepare``: one clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from framelane.cli.options import (
+    Config,
+    Debug,
+    Mode,
+    PrintSettings,
+    Profile,
+    RequireGpu,
+    Set,
+    event_sink,
+    overrides_of,
+    print_settings_of,
+    same,
+    tell,
+)  # fmt: skip
+from framelane.errors import UsageError
+
+
+def run(
+    processor: Annotated[str, typer.Argument(help="What happens to the frames, for example: attention.")],
+    clip: Annotated[Path, typer.Argument(help="The input video.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The file to make: .mp4, .mov or .mkv.")] = None,
+    mode: Mode = None,
+    profile: Profile = None,
+    config: Config = None,
+    assignments: Set = None,
+    events: Annotated[str | None, typer.Option(help="Write events as JSON lines to a file, or to - (stdout).")] = None,
+    require_gpu: RequireGpu = False,
+    print_settings: PrintSettings = False,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Process one clip. The same command again goes on where an interrupted one stopped."""
+    from framelane import run as runner
+    from framelane.processors.base import create
+
+    overrides = overrides_of(assignments, require_gpu)
+    loaded = runner.load_settings(mode, profile, config, overrides)
+    if print_settings:
+        create(processor)
+        print_settings_of(loaded)
+        return
+    if output is None:
+        raise UsageError("Name the file to make with -o, for example -o out.mp4.")
+    if events not in (None, "-") and any(same(Path(events), path) for path in (clip, output, config) if path):
+        raise UsageError(f"The events file {events} is also the clip, the output or the settings; choose another name.")
+    with event_sink(events) as sink:
+        result = runner.process_video(
+            clip,
+            processor,
+            output=output,
+            mode=mode,
+            profile=profile,
+            config=config,
+            overrides=overrides,
+            progress=sink,
+        )
+    tell(f"Video   {result.output_path}")
+    if result.gif_path:
+        tell(f"GIF     {result.gif_path} ({result.gif_path.stat().st_size / 1e6:.1f} MB)")
+    tell(f"Report  {result.report_path}")
+    frames = result.report["frames"] - result.report["resumed_at_frame"]
+    tell(f"Time    {result.processing_time:.1f} s for {frames} frames ({result.avg_fps:.1f} fps)")
+
+
+def prepare(
+    clip: Annotated[Path, typer.Argument(help="The input video.")],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="The file to make; with --piece-seconds a folder, or a name to number."),
+    ],
+    height: Annotated[int, typer.Option(help="Lines at most, as in 720p; 0 keeps the clip's.")] = 720,
+    quality: Annotated[int, typer.Option(help="CRF: lower is better and larger.")] = 20,
+    preset: Annotated[str, typer.Option(help="x264's preset: slower is smaller.")] = "fast",
+    piece_seconds: Annotated[float | None, typer.Option(help="Cut into pieces of about this length.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that framelane did not make.")] = False,
+    events: Annotated[str | None, typer.Option(help="Write events as JSON lines to a file, or to - (stdout).")] = None,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Make a clip that a small machine decodes easily: H.264, 8 bits, fewer lines, all timestamps and the audio kept."""
+    from framelane.preparation import PrepareOptions
+    from framelane.preparation import prepare as make
+
+    options = PrepareOptions(
+        height=height, quality=quality, preset=preset, piece_seconds=piece_seconds, overwrite=overwrite
+    )
+    if events not in (None, "-") and any(same(Path(events), path) for path in (clip, output)):
+        raise UsageError(f"The events file {events} is also the clip or the output; choose another name.")
+    with event_sink(events) as sink:
+        made = make(clip, output, options=options, progress=sink)
+    for path in made.paths:
+        tell(f"Video   {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    tell(f"Report  {made.report_path}")

@@ -1,0 +1,274 @@
+"""One run over a folder: find, settle what is done, plan, do the rest, and say what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from framelane import settings as settings_module
+from framelane.engine.events import Event, Listener
+from framelane.errors import Cancelled, FramelaneError, UsageError, chain
+from framelane.jobs.admission import Admissions, make_admissions
+from framelane.jobs.discover import Discovery, Found
+from framelane.jobs.ledger import Ledger, job_identity
+from framelane.jobs.notify import Hook
+from framelane.jobs.page import write_page
+from framelane.jobs.plan import Plan
+from framelane.jobs.planning import Wanted, find
+from framelane.jobs.runner import Runner, Running
+from framelane.jobs.sniff import named_like_a_clip
+from framelane.jobs.spec import Executor, JobSpec
+from framelane.jobs.state import BatchResult, JobState, counts
+from framelane.jobs.storage import DriveGone, Files, files_for
+from framelane.processors.base import create
+from framelane.video.clip import fingerprint
+
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Order:
+    """What was asked for."""
+
+    folder: Path
+    processor: str
+    out: Path
+    wanted: Wanted
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    order: str = "name"
+    budget: str | float | None = None
+    restart: bool = False
+    dry_run: bool = False
+    hook: Hook | None = None
+    files: Files | None = None
+    planned: Callable[[Plan], None] = lambda _: None
+
+
+@dataclass
+class BatchRun:
+    """One run.
+
+    Attributes:
+        order: what was asked for.
+        listener: takes events, in the thread that calls :meth:`run`.
+        cancel: set by anyone to stop.
+        jobs: all of them.
+        running: those that run, by name.
+        stopped: why no further job is begun; empty while they are.
+        plan: of the session, where there is a budget.
+    """
+
+    order: Order
+    listener: Listener
+    cancel: threading.Event
+    jobs: list[JobState] = field(default_factory=list)
+    running: dict[str, Running] = field(default_factory=dict)
+    stopped: str = ""
+    plan: Plan | None = None
+
+    def run(self, make_executor: Callable[[], Executor]) -> BatchResult:
+        """See :func:`process_folder`."""
+        self.started, order = time.monotonic(), self.order
+        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        discovery = find(order.folder, order.out, include=order.include, exclude=order.exclude, order=order.order)
+        self.files = order.files or files_for(order.out if order.out.exists() else order.out.parent)
+        self.ledger = Ledger(order.out, self.files)
+        self.jobs = [self._job(found) for found in discovery.found] + _not_taken(discovery, order)
+        self._settle()
+        self._tell_batch("begins")
+        if order.dry_run:
+            return self._result(None)
+        executor: Executor | None = None
+        try:
+            if any(job.state == "waiting" for job in self.jobs):
+                self._prepare_folder()
+                executor = make_executor()
+                admissions = self._admissions(discovery, executor)
+                self.runner = self._runner(executor, admissions)
+                self._work(executor)
+        except KeyboardInterrupt:  # a second one: no waiting for what runs
+            self.cancel.set()
+        finally:
+            if executor is not None:
+                executor.close()
+        return self._end()
+
+    # -- before ------------------------------------------------------------------------------------------------------
+
+    def _job(self, found: Found) -> JobState:
+        order = self.order
+        job = JobState(str(found.output), found.path, order.out / found.output, found=found)
+        try:
+            loaded = order.wanted.loaded_for(found)
+            config = order.wanted.config
+            given = settings_module.flatten(settings_module.read_yaml(Path(config))) if config else {}
+            version = create(order.processor).version
+            job.spec = JobSpec(
+                name=str(found.output),
+                clip=str(found.path.absolute()),
+                processor=order.processor,
+                out=str(order.out.absolute()),
+                identity=job_identity(fingerprint(found.path), found.relative, order.processor, version, loaded),
+                mode=order.wanted.mode,
+                profile=order.wanted.profile,
+                overrides={**given, **order.wanted.overrides_for(found)},
+            )
+        except (FramelaneError, OSError) as error:
+            job.state = "failed"
+            job.reason = str(error) if isinstance(error, FramelaneError) else f"It cannot be read ({chain(error)})."
+        return job
+
+    def _admissions(self, discovery: Discovery, executor: Executor) -> Admissions | None:
+        order, process = self.order, getattr(executor, "process", None)
+        if order.budget is None or process is None:  # what other machines take is not measured here
+            return None
+        made = make_admissions(
+            discovery, self.jobs, order.processor, order.wanted, budget=order.budget, process=process,
+            listener=self.listener, cancel=self.cancel,
+        )  # fmt: skip
+        if made is not None:
+            self.plan = made.plan
+            order.planned(made.plan)
+        return made
+
+    def _runner(self, executor: Executor | None, admissions: Admissions | None = None) -> Runner:
+        return Runner(
+            executor, self.ledger, self.files, restart=self.order.restart, tell=self._queue, changed=self._changed,
+            admissions=admissions,
+        )  # fmt: skip
+
+    def _settle(self) -> None:
+        """Skip what is done, before anything is started."""
+        runner = self._runner(None)
+        for job in self.jobs:
+            if job.state == "waiting":
+                runner.settle(job)
+
+    def _prepare_folder(self) -> None:
+        try:
+            self.files.retry(self.order.out, lambda: self.files.mkdir(self.order.out))
+        except OSError as error:
+            raise UsageError(f"The output folder {self.order.out} cannot be made ({error.strerror}).") from error
+        self.ledger.sweep()
+
+    # -- while it runs -----------------------------------------------------------------------------------------------
+
+    def _work(self, executor: Executor) -> None:
+        """The jobs in turn, as many at once as the executor has room for; events pass through this thread."""
+        waiting = deque(job for job in self.jobs if job.state == "waiting")
+        threads = [
+            threading.Thread(target=self._serve, args=(waiting,), name=f"job {index}", daemon=True)
+            for index in range(max(1, min(executor.slots, len(waiting))))
+        ]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            try:
+                self._pump(_POLL_S)
+                if self.cancel.is_set():
+                    self._stop("Cancelled")
+            except KeyboardInterrupt:
+                if self.cancel.is_set():
+                    raise
+                self.cancel.set()
+        self._pump(0)
+
+    def _pump(self, timeout: float) -> None:
+        with contextlib.suppress(queue.Empty):
+            self.listener(self.events.get(timeout=timeout) if timeout else self.events.get_nowait())
+            while True:
+                self.listener(self.events.get_nowait())
+
+    def _serve(self, waiting: deque[JobState]) -> None:
+        while not self.stopped:
+            try:
+                job = waiting.popleft()
+            except IndexError:
+                return
+            running = self.running[job.name] = Running()
+            if self.stopped:
+                return
+            try:
+                self.runner.run(job, running)
+            except DriveGone:
+                self._stop("The storage of the output folder does not answer")
+            finally:
+                del self.running[job.name]
+
+    def _stop(self, because: str) -> None:
+        self.stopped = self.stopped or because
+        for running in list(self.running.values()):
+            running.stop(because)
+
+    # -- events ------------------------------------------------------------------------------------------------------
+
+    def _queue(self, job: JobState, event: Event) -> None:
+        self.events.put(Event({**event, "job": job.name}))
+
+    def _changed(self, job: JobState) -> None:
+        self.events.put(self._batch_event(job))
+
+    def _batch_event(self, job: JobState | None = None, message: str = "") -> Event:
+        about = {} if job is None else {"job": job.name, "state": job.state, "reason": job.reason}
+        if job is not None:
+            message = f"{job.name}: {job.state}{f' ({job.reason})' if job.reason else ''}"
+        return Event(event="batch", jobs=len(self.jobs), **counts(self.jobs), **about, message=message)
+
+    def _tell_batch(self, what: str) -> None:
+        found = counts(self.jobs)
+        said = ", ".join(f"{number} {state}" for state, number in found.items() if number)
+        event = self._batch_event(message=f"{self.order.folder}: {len(self.jobs)} jobs, {said}")
+        names = [{"job": job.name, "state": job.state, "reason": job.reason} for job in self.jobs]
+        self.listener(Event({**event, "phase": what, "list": names}))
+
+    # -- after -------------------------------------------------------------------------------------------------------
+
+    def _end(self) -> BatchResult:
+        self._pump(0)
+        for job in self.jobs:
+            if job.state in ("waiting", "running", "paused"):
+                job.state, job.reason = "waiting", job.reason or self.stopped
+        page = self._page()
+        result = self._result(page)
+        self._tell_batch("ends")
+        if self.order.hook and (problem := self.order.hook(self._summary(result))):
+            self.listener(Event(event="warning", message=problem))
+        if self.cancel.is_set():
+            raise Cancelled("Cancelled; what is finished is kept, and the same command goes on from there.")
+        return result
+
+    def _page(self) -> Path | None:
+        try:
+            return write_page(self.order.out, self.order.processor, self.jobs, self.files)
+        except (OSError, FramelaneError) as error:
+            self.listener(Event(event="warning", message=f"The page of the batch could not be written ({error})."))
+            return None
+
+    def _summary(self, result: BatchResult) -> dict[str, Any]:
+        return {**dict(result.counts), "out": str(result.out), "page": str(result.page or "")}
+
+    def _result(self, page: Path | None) -> BatchResult:
+        return BatchResult(self.order.out, tuple(self.jobs), page, time.monotonic() - self.started, self.plan)
+
+
+def _not_taken(discovery: Discovery, order: Order) -> list[JobState]:
+    """What was found but cannot be taken: failed where somebody would expect a result of it."""
+    jobs = []
+    for skipped in discovery.skipped:
+        path = order.folder / skipped.relative
+        expected = named_like_a_clip(path.name) and path.is_file() and not path.is_symlink()
+        jobs.append(
+            JobState(
+                str(skipped.relative), path, order.out / skipped.relative, "failed" if expected else "skipped",
+                skipped.reason,
+            )
+        )  # fmt: skip
+    return jobs
