@@ -20,6 +20,7 @@ from framelane.engine.checkpoint import Record, WorkFolder
 from framelane.engine.events import Event
 from framelane.errors import Cancelled, FramelaneError
 from framelane.jobs.files import LOCAL, DriveGone
+from framelane.jobs.ledger import Ledger
 from framelane.jobs.shipping import Shipper
 from framelane.video.writer import SegmentInfo
 from support.clips import STREET
@@ -240,6 +241,7 @@ def test_whatever_the_drive_does_a_fresh_machine_gets_an_exact_prefix(seed, coun
         # The machine goes on: in the end everything is there, and nothing else.
         assert shipper.ship_closed() == count
         assert restored(folder / "d", folder / "drive", files) == (count, full)
+        Ledger(folder / "drive", files).sweep()
         assert parts_in(folder) == []
 
 
