@@ -409,7 +409,7 @@ def test_a_work_folder_that_was_sealed_meanwhile_is_no_problem(tmp_path):
     assert said == []
 
 
-def test_a_full_local_disk_is_said(tmp_path, monkeypatch):
+def test_a_local_disk_that_cannot_be_written_is_said(tmp_path):
     work = machine(tmp_path / "a", 1)
     Shipper(work.path, tmp_path / "drive", ID).ship_closed()
     blocked = tmp_path / "b"

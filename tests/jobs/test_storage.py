@@ -105,6 +105,25 @@ def test_any_sequence_of_faults_ends_equal_or_in_a_sentence(seed, rate, faults, 
         assert parts_in(folder) == []
 
 
+def test_an_older_result_gives_way_only_to_a_whole_new_one(tmp_path):
+    """Copies that are cut without a word: nothing but the whole file is ever renamed over what is there."""
+    local, target = tmp_path / "local", tmp_path / "drive" / "x.mp4"
+    local.write_bytes(blob(4, 40_000))
+    renamed = []
+
+    class Watched(Drive):
+        def rename(self, source, target):
+            renamed.append(source.read_bytes())
+            super().rename(source, target)
+
+    for seed in range(30):
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(b"older")
+        tried(lambda: ship(local, target, Watched(seed, 0.5, ("cut", "short", "lost"))))  # noqa: B023
+    assert len(renamed) >= 10
+    assert set(renamed) == {local.read_bytes()}
+
+
 def test_faults_that_pass_are_waited_out(tmp_path):
     """Never more than two faults in a row: with seven waits every file arrives."""
     local = tmp_path / "local"
