@@ -311,10 +311,10 @@ class Race(RuleBasedStateMachine):
 
 
 TestRace = Race.TestCase
-TestRace.settings = settings(max_examples=120, stateful_step_count=25, deadline=None)
+TestRace.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32), rate=st.sampled_from([0.05, 0.2, 0.5]))
 def test_on_a_failing_drive_there_is_never_more_than_one_holder(seed, rate):
     with tempfile.TemporaryDirectory() as name:

@@ -208,7 +208,7 @@ def restored(folder, drive, files=LOCAL):
     return brought, {path: data for path, data in tree(work.path).items() if path.name != "files.json"}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 2**32), count=st.integers(0, 5), rate=st.sampled_from([0.05, 0.2, 0.5]),
     dies_after=st.none() | st.integers(1, 250),
@@ -245,7 +245,7 @@ def test_whatever_the_drive_does_a_fresh_machine_gets_an_exact_prefix(seed, coun
         assert parts_in(folder) == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_what_the_drive_has_lost_or_cut_shortens_what_comes_back(data):
     with tempfile.TemporaryDirectory() as name:
