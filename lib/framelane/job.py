@@ -181,7 +181,9 @@ class Job:
         why = f"Memory ran out with {fallback.lines(self.settings, self.clip)} lines on {self.context.device}."
         self.forced = self.forced.plus(error.next_step, fallback.sentence(error.next_step, why))
         fallback.save(self.work.path, self._wanted(self.asked), self.forced)
-        error.__traceback__ = error.__cause__ = None  # they hold the frames, and with them the memory
+        # Tracebacks hold frames, and with them the memory that is wanted back.
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+        self.__dict__.pop("pipeline", None)
         self.processor = create(self.processor.name)
         free_memory()
 

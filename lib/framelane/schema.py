@@ -304,8 +304,12 @@ class GuardSettings(Section):
 
     @model_validator(mode="after")
     def _long_enough(self) -> Self:
-        if self.max_pause_s < self.temperature.dwell_s:
-            raise ValueError(f"max_pause_s ({self.max_pause_s:g}) must be at least temperature.dwell_s")
+        for name in ("vram", "temperature", "ram", "ceiling", "disk"):
+            rule: GuardRule = getattr(self, name)
+            if "pause" in rule.ladder and self.max_pause_s < rule.dwell_s:
+                raise ValueError(
+                    f"max_pause_s ({self.max_pause_s:g}) must be at least {name}.dwell_s ({rule.dwell_s:g})"
+                )
         return self
 
 

@@ -6,6 +6,8 @@ import itertools
 import json
 import threading
 import time
+import weakref
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -230,6 +232,7 @@ def test_what_is_stored_is_what_a_resume_begins_with(trace, batch):
     [
         ({"guard.vram.enter": 70}, "leave (80) must be below enter (70)"),
         ({"guard.temperature.leave": 1}, "leave (1) must be above enter (3)"),
+        ({"guard.max_pause_s": 5}, "at least temperature.dwell_s (10)"),
         ({"guard.vram.ladder": ["nap"]}, "guard.vram.ladder"),
         ({"guard.heat.enter": 3}, "Unknown setting"),
     ],
@@ -371,7 +374,10 @@ def test_the_next_clip_begins_where_the_guard_ended_and_comes_back(tmp_path):
 
 
 def test_a_pause_waits_and_ends_though_its_sensors_hang(tmp_path):
-    """The guard's clock runs 60 times as fast, so that a pause of a minute is one of a second."""
+    """The guard's clock runs 60 times as fast, so that a pause of a minute is one of a second.
+
+    The sensors hang in the middle of it, and without them nobody steps the guard but the pause itself.
+    """
 
     release = threading.Event()
 
@@ -380,7 +386,7 @@ def test_a_pause_waits_and_ends_though_its_sensors_hang(tmp_path):
 
         def read(self):
             self.asked += 1
-            if self.asked >= 40:
+            if self.asked >= 20:
                 release.wait()
             return {"thermal_margin": 0.0}
 
@@ -388,7 +394,7 @@ def test_a_pause_waits_and_ends_though_its_sensors_hang(tmp_path):
             pass
 
     begun = time.monotonic()
-    settings = {"guard.max_pause_s": 30, "guard.temperature.ladder": ["pause"]}
+    settings = {"guard.max_pause_s": 600, "guard.temperature.ladder": ["pause"]}
 
     def watch(guard, _settings, _disk, _device):
         return Control(guard, [Silent()], period_s=0.02, clock=lambda: 60 * (time.monotonic() - begun))
@@ -400,9 +406,10 @@ def test_a_pause_waits_and_ends_though_its_sensors_hang(tmp_path):
     )  # fmt: skip
     result = job.run()
     release.set()
-    paused = [e["event"] for e in events if "pause" in e]
-    assert paused == ["degraded", "recovered"]
-    assert result.report["guard"]["paused_s"] > 0
+    begin, end = (e for e in events if "pause" in e)
+    assert (begin["event"], end["event"]) == ("degraded", "recovered")
+    assert "does not answer" in end["message"]
+    assert LOST_S <= result.report["guard"]["paused_s"] < 600
     assert result.report["frames"] == 120
 
 
@@ -471,11 +478,15 @@ class TooLarge(support.processors.Repaint):
     name = "too_large"
     most = 360
     seen: list[int]
+    alive: Any = None
 
     def infer(self, batch):
         type(self).seen.append(batch.layout.height)
         if batch.layout.height > self.most:
+            type(self).alive = weakref.ref(batch.rgb)
             raise RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED")
+        if self.alive is not None:
+            assert self.alive() is None, "the frames that did not fit are still in memory"
         time.sleep(0.005 * len(batch))
         return super().infer(batch)
 
@@ -563,9 +574,9 @@ def test_the_stride_makes_models_run_more_seldom(tmp_path, monkeypatch):
             WALKER, "attention", output=tmp_path / f"{stride}.mp4",
             overrides={
                 **FAST, "hardware.stride": stride, "hardware.working_height": 120, "attention.channels": "a",
-                "attention.spatial_resolution": 112,
+                "attention.spatial_resolution": 112, "attention.sample_fps": 2, "attention.smoothing_s": 0,
             },
         )  # fmt: skip
         counts.append(len(looked))
-    assert counts[0] > 10
+    assert counts[0] >= 10
     assert abs(counts[1] - counts[0] / 2) <= 1
