@@ -303,6 +303,16 @@ class GuardSettings(Section):
     ceiling: CeilingRule = CeilingRule()
     disk: DiskRule = DiskRule()
 
+    @model_validator(mode="after")
+    def _long_enough(self) -> Self:
+        for name in ("vram", "temperature", "ram", "ceiling", "disk"):
+            rule: GuardRule = getattr(self, name)
+            if "pause" in rule.ladder and self.max_pause_s < rule.dwell_s:
+                raise ValueError(
+                    f"max_pause_s ({self.max_pause_s:g}) must be at least {name}.dwell_s ({rule.dwell_s:g})"
+                )
+        return self
+
 
 class Settings(Section):
     """Everything that can be set for one job."""
