@@ -35,7 +35,9 @@ td.name{overflow-wrap:anywhere;min-width:9rem;max-width:17rem}
 img{display:block;border-radius:4px;max-width:100%;height:auto}
 .state{display:inline-block;padding:.05rem .5rem;border-radius:1rem;color:#fff;background:#777}
 .done{background:#1f8a5f}.failed{background:#c33}.running,.paused{background:#3b6ff5}.waiting{background:#b7791f}
-svg text{font:10px system-ui,sans-serif;fill:currentColor}svg{display:block;margin-bottom:.3rem}
+figure{margin:0 0 .5rem;display:inline-block;vertical-align:top;margin-right:1rem}
+figcaption{font-size:11px;opacity:.65;max-width:220px}
+svg text{font:10px system-ui,sans-serif;fill:currentColor}svg{display:block}
 .all{display:flex;height:12px;border-radius:6px;overflow:hidden;margin:.7rem 0;background:var(--line)}
 ul{margin:.2rem 0;padding-left:1.1rem}
 """
@@ -131,13 +133,11 @@ def _charts(card: Mapping[str, Any]) -> str:
     stages = {name: ms for name, ms in (card.get("stage_ms") or {}).items() if ms}
     return "".join(
         (
-            bars(shares, unit=" %", title="share of the attention by class"),
-            lines(tracks, unit="", title="share of the attention over time, by object"),
-            lines({"frames/s": [(s, fps) for s, _, fps, _ in speeds]}, unit="", title="speed over the job"),
-            lines(
-                {"total as told, s": _told(speeds)}, unit=" s", title="how long the job would take, as told on the way"
-            ),
-            bars(stages, unit=" ms", title="milliseconds a frame in each stage"),
+            bars(shares, unit=" %", title="attention by class"),
+            lines(tracks, unit="", title="share of the attention by object, over time"),
+            lines({"speed": [(s, fps) for s, _, fps, _ in speeds]}, unit=" frames/s", title="speed over the job"),
+            lines({"told": _told(speeds)}, unit=" s", title="time for the whole job, as told on the way"),
+            bars(stages, unit=" ms", title="time a frame"),
         )
     )
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,14 +104,12 @@ class Shipped:
             DriveGone: the storage does not answer.
             FramelaneError: the local disk is full.
         """
-        wanted = self._manifest(index)["files"]
+        wanted = self._manifest(index).get("files", {})
         for name in PARTS:
-            content = Content(*wanted[name])
             try:
-                self.files.retry(
-                    self.folder, lambda name=name, content=content: self._fetch(index, name, local, content)
-                )  # type: ignore[misc]
-            except FileNotFoundError as error:
+                content = Content(*wanted[name])
+                self.files.retry(self.folder, partial(self._fetch, index, name, local, content))
+            except (FileNotFoundError, KeyError, TypeError) as error:
                 raise Damaged(name) from error
 
     def _fetch(self, index: int, name: str, local: Path, wanted: Content) -> None:
