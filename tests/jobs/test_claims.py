@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from framelane.errors import FramelaneError
 from framelane.jobs.claims import Claims
-from framelane.jobs.files import LOCAL
+from framelane.jobs.files import LOCAL, Files
 from framelane.jobs.ledger import Ledger
 from framelane.jobs.owner import Owner
 from support.drive import Drive
@@ -132,6 +132,41 @@ def test_a_claim_released_and_made_anew_while_another_looks_is_not_taken_for_the
     now[0] += 59
     assert b.take(ID) is None
     assert again.beat()
+
+
+def test_a_claim_that_changes_hands_between_two_looks_is_not_taken_for_the_old_one(tmp_path, now, clock):
+    """At the worst moment: b has seen the old one stand still for long enough, and has not yet read the new one."""
+    a, b = machine(tmp_path, "a", clock), machine(tmp_path, "b", clock)
+    first, watch, again = a.take(ID), b._watch, []
+
+    def watch_and_then(identity):
+        listing = watch(identity)
+        if clock() > 1000:
+            first.release()
+            again.append(a.take(ID))
+        return listing
+
+    b._watch = watch_and_then
+    assert b.take(ID) is None
+    now[0] += 61
+    assert b.take(ID) is None
+    assert again[0].beat()
+
+
+def test_of_two_that_find_a_job_free_one_gets_it(tmp_path, clock):
+    """At the worst moment: b has seen that there is no claim, and a makes one before b does."""
+    a, first = machine(tmp_path, "a", clock), []
+
+    class Late(Files):
+        def open(self, path, mode):
+            if mode != "rb" and not first:
+                first.append(a.take(ID))
+            return super().open(path, mode)
+
+    b = machine(tmp_path, "b", clock, Late())
+    assert b.take(ID) is None
+    assert first[0].beat()
+    assert b.holder(ID).owner.host == "a"
 
 
 def test_a_damaged_claim_waits_for_its_writer_and_expires(tmp_path, now, clock):

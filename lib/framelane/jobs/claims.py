@@ -11,42 +11,23 @@ changed for long enough *while this process looked on*: clocks of two machines a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from framelane.errors import FramelaneError
+from framelane.jobs.chain import Link, link_of, next_name, read_chain
 from framelane.jobs.files import Files, Unverified, write_all
 from framelane.jobs.owner import Owner
 from framelane.jobs.parts import passing
 
 _ID = 64  # hex digits of a job's identity
-
-
-@dataclass(frozen=True)
-class Link:
-    """One claim of a chain.
-
-    Attributes:
-        name: of its file.
-        token: what tells it from every other claim.
-        owner: whose it is; None where the file is damaged, or not written to its end yet.
-        since: when it was made, by its machine's clock; for people only.
-    """
-
-    name: str
-    token: str
-    owner: Owner | None
-    since: str = ""
 
 
 class Claims:
@@ -91,7 +72,7 @@ class Claims:
         chain = self.chain(identity)
         if chain and not self._abandoned(identity, chain[-1]):
             return None
-        claim = Claim(self, identity, _next(identity, chain), chain[-1].token if chain else "")
+        claim = Claim(self, identity, next_name(identity, chain), chain[-1].token if chain else "")
         if not claim.make():
             return None
         if self.settle_s:
@@ -112,13 +93,8 @@ class Claims:
         Raises:
             DriveGone: the storage does not answer.
         """
-        links: list[Link] = []
-        while (name := _next(identity, links)) not in {link.name for link in links}:
-            data = (files or self.files).read(self.folder / name)
-            if data is None:
-                break
-            links.append(_link(name, data))
-        return links
+        storage = files or self.files
+        return read_chain(identity, lambda name: storage.read(self.folder / name))
 
     def sweep(self) -> None:
         """Remove what abandoned claims left, so that the folder does not grow with every lost session.
@@ -232,7 +208,7 @@ class Claim:
 
     def _look(self, path: Path, files: Files) -> Link | None:
         data = files.but(waits=()).read(path)
-        return None if data is None else _link(path.name, data)
+        return None if data is None else link_of(path.name, data)
 
     def _mine(self, path: Path, files: Files) -> bool:
         there = self._look(path, files)
@@ -262,7 +238,7 @@ class Claim:
             # A damaged one may be this very claim: as long as it beats nobody finds it abandoned.
             self.lost = chain[-1].owner is not None
             return
-        self._name = _next(self.identity, chain)
+        self._name = next_name(self.identity, chain)
         self.lost = not self.make(files)
 
     def _give_sign(self) -> None:
@@ -323,19 +299,3 @@ class Claim:
         self._stop.set()
         if self._thread and self._thread is not threading.current_thread():
             self._thread.join()
-
-
-def _next(identity: str, chain: list[Link]) -> str:
-    """The name of the claim that comes after a chain."""
-    return f"{identity}.{chain[-1].token}.json" if chain else f"{identity}.json"
-
-
-def _link(name: str, data: bytes) -> Link:
-    try:
-        known: Any = json.loads(data)
-        token = known["token"]
-        if not (isinstance(token, str) and len(token) == 16 and token.isalnum()):
-            raise ValueError(token)
-        return Link(name, token, Owner.from_json(known), str(known.get("since", "")))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return Link(name, f"x{hashlib.sha256(data).hexdigest()[:15]}", None)

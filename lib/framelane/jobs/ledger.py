@@ -21,7 +21,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from framelane import settings as settings_module
-from framelane.jobs.claims import Claim, Claims, Link
+from framelane.jobs.chain import Link
+from framelane.jobs.claims import Claim, Claims
 from framelane.jobs.files import LOCAL, Content, Files, Unverified, refused
 from framelane.jobs.parts import Sweeper, put
 from framelane.resources import data_path

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from framelane.jobs.files import Content, Files, T, Unverified
@@ -19,9 +21,18 @@ from framelane.jobs.owner import Owner, tag_is_dead
 _NAME = re.compile(r"\.framelane-([0-9a-f]{16})-([0-9a-f]{10}-\d+-\d+(?:\.\d+)?)\.part")
 
 
-def part_of(target: Path) -> Path:
+_busy: set[str] = set()  # parts that this process is writing
+
+
+@contextmanager
+def part_of(target: Path) -> Iterator[Path]:
     """Where this process writes what is to become ``target``."""
-    return target.with_name(f".framelane-{_key(target)}-{Owner.here().tag}.part")
+    path = target.with_name(f".framelane-{_key(target)}-{Owner.here().tag}.part")
+    _busy.add(os.path.abspath(path))
+    try:
+        yield path
+    finally:
+        _busy.discard(os.path.abspath(path))
 
 
 def remove_parts(target: Path, files: Files) -> None:
@@ -48,11 +59,11 @@ def put(path: Path, data: bytes, files: Files) -> None:
     def once() -> None:
         files.mkdir(path.parent)
         if files.content(path) != wanted:
-            part = part_of(path)
-            files.write(part, data)
-            if files.content(part) != wanted:
-                raise Unverified(part)
-            files.rename(part, path)
+            with part_of(path) as part:
+                files.write(part, data)
+                if files.content(part) != wanted:
+                    raise Unverified(part)
+                files.rename(part, path)
             if files.content(path) != wanted:
                 raise Unverified(path)
         remove_parts(path, files)
@@ -79,8 +90,9 @@ def _key(target: Path) -> str:
 class Sweeper:
     """Removes parts that nobody works on.
 
-    Those of dead processes of this machine go at once. Of another machine's nothing is known but whether they change:
-    they go once they have been the same for long enough by this machine's own clock.
+    Those of dead processes of this machine go at once, and those that this process failed to remove. Of another
+    machine's nothing is known but whether they change: they go once they have been the same for long enough by this
+    machine's own clock.
 
     Args:
         folder: searched with everything below it.
@@ -118,6 +130,8 @@ class Sweeper:
         return removed
 
     def _stale(self, path: Path, tag: str) -> bool:
+        if tag == Owner.here().tag:
+            return os.path.abspath(path) not in _busy
         dead = tag_is_dead(tag)
         if dead is not None:
             return dead

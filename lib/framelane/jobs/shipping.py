@@ -58,15 +58,17 @@ class Shipper:
         self._wakes: queue.Queue[bool] = queue.Queue(maxsize=1)  # a wake looks at all segments: one waiting is enough
         self._thread: threading.Thread | None = None
         self._job: bytes | None = None
+        self._begun = False
         self._next, self._previous = 0, b""
 
     # -- shipping ------------------------------------------------------------------------------------------------------
 
     def start(self) -> Shipper:
-        """Begin to ship what is finished; call :meth:`restore` first."""
-        self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
-        self._thread.start()
-        self.wake()
+        """Begin to ship what is finished; call :meth:`restore` first. Once only: a closed shipper stays closed."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
+            self._thread.start()
+            self.wake()
         return self
 
     def wake(self) -> None:
@@ -141,17 +143,22 @@ class Shipper:
         if job is None:
             return 0
         if job != self._job:
-            self._begin(job)
+            self._look(job)
         while (record := self._here(self._next)) is not None and _read(self.work / "job.json") == job:
+            if not self._begun:
+                self._sink.begin(job)  # not before there is something to put in the place of other work
+                self._begun = True
             self._sink.add(self._next, self._local(self._next), record, self._previous)
             self._next, self._previous = self._next + 1, record
         return self._next
 
-    def _begin(self, job: bytes) -> None:
+    def _look(self, job: bytes) -> None:
         """Find out what of this work is there already."""
         self._job, self._next, self._previous = None, 0, b""
-        self._sink.begin(job)
-        while (record := self._sink.segment(self._next, self._previous)) and record == self._here(self._next):
+        self._begun = self._sink.job() == job
+        while self._begun and (record := self._sink.segment(self._next, self._previous)) is not None:
+            if record != self._here(self._next):
+                break
             self._next, self._previous = self._next + 1, record
         self._job = job
 

@@ -57,11 +57,11 @@ def ship(local: Path, target: Path, files: Files = LOCAL) -> Content:
             raise FramelaneError(f"{local} vanished while it was copied to {target}.")
         files.mkdir(target.parent)
         if files.content(target) != wanted:
-            part = part_of(target)
-            _send(local, part, files)
-            if files.content(part) != wanted:
-                raise Unverified(part)
-            files.rename(part, target)
+            with part_of(target) as part:
+                _send(local, part, files)
+                if files.content(part) != wanted:
+                    raise Unverified(part)
+                files.rename(part, target)
             if files.content(target) != wanted:
                 raise Unverified(target)
         remove_parts(target, files)
