@@ -57,6 +57,7 @@ def _system(report: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("CPU", f"{hardware['cpu']}, {hardware['cores']} logical cores, {hardware['cores_usable']} usable"),
         ("RAM", f"{_gb(hardware['ram_available'])} free of {_gb(hardware['ram_total'])}{limit}"),
+        ("Swap", _gb(hardware["swap_total"]) if hardware["swap_total"] else "none"),
         ("Memory bandwidth", f"{report['memory_bandwidth_gbs']} GB/s, one thread copying"),
         ("Disk", f"{_gb(hardware['disk_free'])} free at {hardware['disk_path']}"),
     ]

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from framelane.engine.guard import Held
+from framelane.errors import OutOfMemory, chain
+from framelane.memory import is_out_of_memory
 from framelane.schema import Settings
 from framelane.settings import Loaded
 from framelane.video.clip import Clip
+from framelane.video.writer import write_error
 
 SMALLEST = 360
 """Lines at which a job is tried again when a single frame does not fit into memory."""
@@ -97,6 +100,44 @@ def applied(loaded: Loaded, changed: Mapping[str, Any]) -> Loaded:
     return Loaded(settings, origin, loaded.limited)
 
 
+@contextlib.contextmanager
+def out_of_memory(settings: Settings, clip: Clip, device: str) -> Iterator[None]:
+    """Turn running out of memory, wherever it happens, into an error that knows what may be tried next.
+
+    Raises:
+        OutOfMemory: with its ``next_step``, see :func:`next_step`.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not (isinstance(error, OutOfMemory) or is_out_of_memory(error)):
+            raise
+        said = str(error) if isinstance(error, OutOfMemory) else f"Memory ran out ({chain(error)})."
+        raise OutOfMemory(said, next_step(settings, clip, device)) from error
+
+
+def begin(folder: Path, asked: Mapping[str, Any], held: Held, settings: Settings, clip: Clip) -> Fallback:
+    """What a job begins with: what an interrupted run of it was forced to, else what the guard set in the clip before.
+
+    Args:
+        folder: the work folder; it need not exist.
+        asked: what the job is asked for.
+        held: of the clip before.
+        settings: as asked for.
+        clip: the input.
+
+    Raises:
+        FramelaneError: the disk is full, or not writable.
+    """
+    forced = recall(folder, asked)
+    if forced.changed or (folder / "job.json").exists():  # what is begun goes on as it is
+        return forced
+    forced = of_guard(held, settings, clip)
+    if forced.changed:
+        save(folder, asked, forced)
+    return forced
+
+
 def save(folder: Path, asked: Mapping[str, Any], fallback: Fallback) -> None:
     """Keep it with the unfinished work.
 
@@ -106,13 +147,16 @@ def save(folder: Path, asked: Mapping[str, Any], fallback: Fallback) -> None:
         fallback: what is kept.
 
     Raises:
-        OSError: the disk is full, or not writable.
+        FramelaneError: the disk is full, or not writable.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     data = {"asked": asked, "changed": fallback.changed, "said": fallback.said}
     part = folder / "fallback.json.part"
-    part.write_text(json.dumps(data), encoding="utf-8")
-    part.replace(folder / "fallback.json")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(data), encoding="utf-8")
+        part.replace(folder / "fallback.json")
+    except OSError as error:
+        raise write_error(folder, error) from error
 
 
 def recall(folder: Path, asked: Mapping[str, Any]) -> Fallback:

@@ -38,6 +38,7 @@ _PACKAGES = ("framelane", "torch", "torchvision", "onnxruntime", "onnxruntime-gp
 _OPENCVS = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 _LITTLE_DISK = 2_000_000_000
 _LITTLE_RAM = 2_000_000_000
+_RAM_WITHOUT_SWAP = 16_000_000_000  # with less, loading a model beside a decoder can end in the kernel's OOM killer
 _CUDA_13_ORT = (1, 27)  # the first onnxruntime-gpu that needs CUDA 13
 
 Report = dict[str, Any]
@@ -249,6 +250,23 @@ def _space_findings(report: Report) -> Iterator[dict[str, str]]:
             f"Only {hardware['ram_available'] / 1e9:.1f} GB of RAM are free.",
             "Close other programs, or lower hardware.batch_size.",
         )
+    if not hardware["swap_total"] and hardware["ram_total"] < _RAM_WITHOUT_SWAP:
+        yield _finding(
+            "note", f"There is no swap beside {hardware['ram_total'] / 1e9:.1f} GB of RAM.", _add_swap(hardware)
+        )
+
+
+def _add_swap(hardware: Report) -> str:
+    """How to add swap here."""
+    if hardware["ram_limited"]:
+        return "Memory is the container's: swap can only be given to it from outside (docker run --memory-swap)."
+    gigabytes = next((size for size in (8, 4, 2) if hardware["disk_free"] > 3e9 * size), 0)
+    if not gigabytes:
+        return "Make room on the disk first; then a swap file can be added."
+    return (
+        f"sudo fallocate -l {gigabytes}G /swapfile && sudo chmod 600 /swapfile && sudo mkswap /swapfile && "
+        "sudo swapon /swapfile (to keep it: echo '/swapfile none swap sw 0 0' | sudo tee -a /etc/fstab)"
+    )
 
 
 def render_doctor(report: Report) -> RenderableType:

@@ -20,9 +20,9 @@ from framelane.engine.events import Event
 from framelane.engine.guard import Guard, Held
 from framelane.engine.pipeline import Pipeline, Plan
 from framelane.engine.sensors import open_sources
-from framelane.errors import OutOfMemory, chain
+from framelane.errors import OutOfMemory
 from framelane.machine import usable_cores
-from framelane.memory import free_memory, is_out_of_memory, keep_memory_flat
+from framelane.memory import free_memory, keep_memory_flat
 from framelane.processors.base import Context, Processor, create
 from framelane.processors.scaled import Scaled
 from framelane.schema import Settings
@@ -145,7 +145,8 @@ class Job:
         for sentence in self.loaded.limited:
             self.notes.degrade(sentence)
         with on_cores(wanted.hardware.cpu_affinity):
-            self.forced = self._recall()
+            folder, asked = WorkFolder(self.output).path, self._wanted(self.asked)
+            self.forced = fallback.begin(folder, asked, self.held, self.settings, self.clip)
             while True:
                 self._use(fallback.applied(self.asked, self.forced.changed))
                 for sentence in self.forced.said:
@@ -168,48 +169,21 @@ class Job:
         self.context = Context(self.settings, device, threads, self.notes.warn, self.notes.degrade)
         self.work = WorkFolder(self.output)
         try:
-            return self._seal(self._process_in_memory())
+            with fallback.out_of_memory(self.settings, self.clip, device):
+                segments = self._process()
+            return self._seal(segments)
         finally:
             self.processor.close()
             self.work.release()
 
-    # -- memory ------------------------------------------------------------------------------------------------------
-
-    def _process_in_memory(self) -> list[Segment]:
-        """Process; running out of memory anywhere is an error that knows what may be tried next."""
-        try:
-            return self._process()
-        except Exception as error:
-            if not (isinstance(error, OutOfMemory) or is_out_of_memory(error)):
-                raise
-            said = str(error) if isinstance(error, OutOfMemory) else f"Memory ran out ({chain(error)})."
-            raise OutOfMemory(said, fallback.next_step(self.settings, self.clip, self.context.device)) from error
-
     def _fall_back(self, error: OutOfMemory) -> None:
         """Get ready to do the clip anew with the error's next step; kept on disk, so that a killed job goes on with it."""
-        why = f"Memory ran out with {self.settings.hardware.working_height or 'all'} lines on {self.context.device}."
+        why = f"Memory ran out with {fallback.lines(self.settings, self.clip)} lines on {self.context.device}."
         self.forced = self.forced.plus(error.next_step, fallback.sentence(error.next_step, why))
-        try:
-            fallback.save(self.work.path, self._wanted(self.asked), self.forced)
-        except OSError as failed:
-            raise write_error(self.work.path, failed) from failed
+        fallback.save(self.work.path, self._wanted(self.asked), self.forced)
         error.__traceback__ = error.__cause__ = None  # they hold the frames, and with them the memory
         self.processor = create(self.processor.name)
         free_memory()
-
-    def _recall(self) -> fallback.Fallback:
-        """What an interrupted run of this job was forced to, else what the guard had set in the clip before."""
-        folder = WorkFolder(self.output).path
-        forced = fallback.recall(folder, self._wanted(self.asked))
-        if forced.changed or (folder / "job.json").exists():  # what is begun goes on as it is
-            return forced
-        forced = fallback.of_guard(self.held, self.settings, self.clip)
-        if forced.changed:
-            try:
-                fallback.save(folder, self._wanted(self.asked), forced)
-            except OSError as error:
-                raise write_error(folder, error) from error
-        return forced
 
     # -- process -----------------------------------------------------------------------------------------------------
 

@@ -58,6 +58,7 @@ class Hardware:
         torch: version, or None where it does not import.
         torch_cuda: True where PyTorch computed something on the GPU.
         torch_reason: a sentence: what worked, or why it did not.
+        swap_total: bytes of swap space.
         torch_gpu: what PyTorch itself measures of the GPU that it computes on, for where NVML does not answer.
     """
 
@@ -75,6 +76,7 @@ class Hardware:
     torch_cuda: bool
     torch_reason: str
     torch_gpu: Vram | None = None
+    swap_total: int = 0
 
 
 def detect(path: Path | str = ".") -> Hardware:
@@ -102,7 +104,17 @@ def detect(path: Path | str = ".") -> Hardware:
         torch_cuda=works,
         torch_reason=torch_reason,
         torch_gpu=_torch_gpu() if works and gpu is None else None,
+        swap_total=_swap(),
     )
+
+
+def _swap() -> int:
+    import psutil
+
+    try:
+        return int(psutil.swap_memory().total)
+    except (OSError, RuntimeError):  # /proc/vmstat is hidden in some containers
+        return 0
 
 
 def _torch_gpu() -> Vram | None:

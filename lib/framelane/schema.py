@@ -302,6 +302,12 @@ class GuardSettings(Section):
     ceiling: CeilingRule = CeilingRule()
     disk: DiskRule = DiskRule()
 
+    @model_validator(mode="after")
+    def _long_enough(self) -> Self:
+        if self.max_pause_s < self.temperature.dwell_s:
+            raise ValueError(f"max_pause_s ({self.max_pause_s:g}) must be at least temperature.dwell_s")
+        return self
+
 
 class Settings(Section):
     """Everything that can be set for one job."""

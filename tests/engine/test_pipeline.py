@@ -121,18 +121,49 @@ def test_out_of_memory_with_one_frame_is_a_sentence(tmp_path):
         run(tmp_path, "starving")
 
 
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's and CuPy's are."""
+
+
+# The texts are those of the libraries themselves, as their issue trackers quote them.
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
         (MemoryError(), True),
+        (OutOfMemoryError("whatever it says"), True),
+        (OSError(12, "Cannot allocate memory"), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB (GPU 0; 14.75 GiB total capacity)"), True),
         (RuntimeError("CUDA error: out of memory"), True),
-        (RuntimeError("[ONNXRuntimeError] : 6 : Failed to allocate memory for requested buffer of size 1"), True),
+        (RuntimeError("CUDA driver error: CUDA_ERROR_OUT_OF_MEMORY"), True),
+        (RuntimeError("cudaErrorMemoryAllocation"), True),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1"), True),
-        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling"), True),
+        (RuntimeError("[enforce fail] not enough memory: you tried to allocate 1 bytes"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), True),
+        (RuntimeError("Unable to find a valid cuDNN algorithm to run convolution"), True),
+        (RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"), True),
+        (RuntimeError("[ONNXRuntimeError] : 6 : Failed to allocate memory for requested buffer of size 1"), True),
+        (RuntimeError("BFCArena::AllocateRawInternal Available memory of 16 is smaller than requested bytes of 32"), True),
+        (RuntimeError("CUDA failure 2: out of memory ; GPU=0 ; expr=cudaMalloc((void**)&p, size)"), True),
+        (RuntimeError("[ONNXRuntimeError] : 1 : FAIL : bad allocation"), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (RuntimeError("[virtualMemoryBuffer.cpp::145] Error Code 2: OutOfMemory (no further information)"), True),
+        (RuntimeError("[TRT] Cuda Error in nvinfer1::internal::DefaultAllocator::allocate: 2 (out of memory)"), True),
+        (RuntimeError("Requested amount of GPU memory (4294967296 bytes) could not be allocated. There may not be enough "
+                      "free memory for allocation to succeed."), True),
+        (RuntimeError("OpenEncodeSessionEx failed: out of memory (10): (no details)"), True),
+        (RuntimeError("NV_ENC_ERR_OUT_OF_MEMORY"), True),
+        (RuntimeError("OpenCV(4.10.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 1 bytes"), True),
         (RuntimeError("shape mismatch"), False),
+        (RuntimeError("CUDA error: device-side assert triggered"), False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), False),
+        (RuntimeError("OpenEncodeSessionEx failed: unsupported device (2)"), False),
+        (OSError(28, "No space left on device"), False),
+        (ValueError("the memory format must be channels_last"), False),
         (KeyboardInterrupt("out of memory"), False),
     ],
-)
+)  # fmt: skip
 def test_texts_of_running_out_of_memory(error, expected):
     assert is_out_of_memory(error) is expected
 

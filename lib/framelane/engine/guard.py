@@ -270,7 +270,8 @@ class Guard:
                 state.relapses = min(state.relapses + 1, _MOST_RELAPSES)
             bad = now - (state.bad_since or now)
             return self._change(name, state, +1, now, f"{self._words(name, sample)} for {bad:.0f} s")
-        if not state.level or min(good, now - state.changed) < rule.recover_s * 2**state.relapses:
+        patience = max(rule.dwell_s, rule.recover_s * 2**state.relapses)
+        if not state.level or min(good, now - state.changed) < patience:
             return None
         if state.rungs[state.level - 1].kind in _AT_SEGMENTS and not segment_start:
             return None

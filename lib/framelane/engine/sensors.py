@@ -144,7 +144,11 @@ class NvmlSource:
         nvml = nvml or importlib.import_module("pynvml")
         self.nvml, self.in_use, self._given = nvml, in_use, slowdown
         nvml.nvmlInit()
-        self.handle = visible_gpu(nvml)
+        try:
+            self.handle = visible_gpu(nvml)
+        except Exception:
+            nvml.nvmlShutdown()
+            raise
         self._known = None if slowdown else _ask(self._threshold)
 
     def _threshold(self) -> float:
@@ -198,7 +202,10 @@ class NvmlSource:
 
     def _memory(self) -> dict[str, float | None]:
         """NVML counts PyTorch's cache as used; the allocator hands it out again, so to the guard it is free."""
-        info = self.nvml.nvmlDeviceGetMemoryInfo(self.handle)
+        try:
+            info = self.nvml.nvmlDeviceGetMemoryInfo(self.handle)
+        except Exception:  # not supported: boards whose GPU shares the RAM
+            return {}
         found: dict[str, float | None] = {"gpu_memory": 100 * (1 - info.free / info.total)}
         if self.in_use:
             allocated, reserved, share = torch_memory()
