@@ -79,13 +79,14 @@ def noise(seed, spread):
     return lambda: source.lognormvariate(0, spread)
 
 
-def errors(trace, estimator, after=0.1):
+def errors(trace, estimator, after=0.1, every=1):
     """What an estimator said of a trace, from its first tenth on.
 
     Args:
         trace: of a whole job.
         estimator: fresh; it is fed here.
         after: share of the frames that are done before it counts.
+        every: ask at every so many events only.
 
     Returns:
         Rows of (share of frames done, error of the predicted end as a share of the whole time, whether the true end lay in
@@ -102,10 +103,10 @@ def errors(trace, estimator, after=0.1):
             else:
                 spans.append((pausing, now))
     frame = 0
-    for now, event in trace[:-1]:
+    for index, (now, event) in enumerate(trace[:-1]):
         estimator.feed(event, now)
         frame = event.get("frame", frame)
-        if frame < after * total:
+        if frame < after * total or (event["event"] == "progress" and index % every):
             continue
         left = end - now - sum(b - max(a, now) for a, b in spans if b > now)
         eta = estimator.eta(now)

@@ -19,6 +19,7 @@ from framelane.video.clip import open_container, probe, video_stream
 HEAD_S = 5.0  # of the clip
 LIMIT_S = 90.0  # of wall time, after the models are loaded
 Run = Callable[..., Any]
+_PATIENCE = 5  # times that limit, where not one frame is done
 _PASSED_ON = ("progress", "warning", "degraded")  # the others speak of a file that nobody will see
 
 
@@ -40,7 +41,7 @@ def measure(
         processor: its name.
         loaded: the settings that the jobs will have.
         head_s: seconds of the clip that are taken; a shorter clip is taken whole.
-        limit_s: wall seconds after which it is enough, however little is done.
+        limit_s: wall seconds after which it is enough; five times that where not one frame is done.
         listener: takes a ``measuring`` event and what the job says of progress and shortcomings, in this thread.
         cancel: set it to stop.
         run: processes the head; called as :func:`framelane.process_video` is.
@@ -65,7 +66,7 @@ def measure(
         seen = observe(watch.trace, probe(head), loaded, fresh=True, head=True)
     if seen is None:
         raise FramelaneError(
-            f"Nothing of {clip} was finished within {limit_s:.0f} s, so the time that it will take cannot be told."
+            f"Nothing of {clip} was finished within {_PATIENCE * limit_s:.0f} s, so the time that it will take cannot be told."
         )
     return seen
 
@@ -77,7 +78,7 @@ class _Watch:
         self.listener, self.limit_s, self.cancel = listener, limit_s, cancel
         self.trace: list[tuple[float, Event]] = []
         self.enough = threading.Event()
-        self.late = False
+        self.late = self.some = False
         self.began = time.monotonic()
         self.opened: float | None = None
 
@@ -86,7 +87,8 @@ class _Watch:
         self.trace.append((now, event))
         if event["event"] == "start":
             self.opened = now
-        if self.opened is not None and now - self.opened > self.limit_s:
+        self.some = self.some or event.get("frame", 0) > 0
+        if self.opened is not None and now - self.opened > self.limit_s * (1 if self.some else _PATIENCE):
             self.late = True
         if self.late or (self.cancel is not None and self.cancel.is_set()):
             self.enough.set()

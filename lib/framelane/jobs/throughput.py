@@ -13,6 +13,8 @@ from itertools import pairwise
 from typing import Any
 
 _PIECES = 16  # equal pieces of work into which what is done is cut
+_MOST_POINTS = 512
+_FILLED = 4  # points of progress from which on the first is left out
 _REST = 2  # at least a half of them counts
 _TRUSTED, _TRUSTED_S = 0.05, 10.0  # share of the job, and seconds, after which what was expected no longer counts
 _Z = 1.64  # 90 % of a normal distribution lie within
@@ -148,7 +150,7 @@ class Estimator:
 
     def _thin(self) -> None:
         """Keep memory flat: of very many points, every second one of the older half goes."""
-        if len(self._points) > 4096:
+        if len(self._points) > _MOST_POINTS:
             half = len(self._points) // 2
             self._points = self._points[:half:2] + self._points[half:]
 
@@ -169,7 +171,8 @@ class Estimator:
         return trust * seconds + (1 - trust) * self.expected_s, trust * spread + (1 - trust) * _UNTRIED_SPREAD
 
     def _measured(self) -> tuple[float, float] | None:
-        points = without_an_accident(self._points)
+        # Until the first work comes out, the pipeline fills and looks ahead: that is no pace.
+        points = without_an_accident(self._points[1:] if len(self._points) > _FILLED else self._points)
         count = min(_PIECES, len(points) - 1)
         if count < 1:
             return None
