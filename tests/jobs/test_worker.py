@@ -90,7 +90,7 @@ def test_what_libraries_print_and_read_does_not_reach_the_protocol(workplace, wo
 
 
 def test_a_killed_worker_is_named_and_replaced(workplace, worker):  # noqa: F811
-    clips = [cut(workplace / "in" / name) for name in ("always.mp4", "fine.mp4")]
+    clips = [cut(workplace / "in" / name, seconds=2) for name in ("always.mp4", "fine.mp4")]
     first = worker.process(spec(clips[0], "deadly"), lambda _: None, NEVER)
     assert first.state == "died"
     assert "SIGSEGV" in first.reason

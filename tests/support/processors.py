@@ -102,8 +102,15 @@ class SlowAverager(Averager):
     delay_s = 0.01
 
 
+class SlowestAverager(Averager):
+    """The same, ten frames a second: slow enough to be stopped in the middle by a message."""
+
+    name = "slowest_averager"
+    delay_s = 0.1
+
+
 class Deadly(Averager):
-    """Kills its own process at frame 8: of clips named ``always…`` each time, of those named ``once…`` the first time."""
+    """Kills its own process at frame 16: of clips named ``always…`` each time, of those named ``once…`` the first time."""
 
     name = "deadly"
 
@@ -112,7 +119,8 @@ class Deadly(Averager):
         return super().open(clip, context)
 
     def infer(self, batch):
-        if batch.first_index + len(batch) > 8:
+        if batch.first_index + len(batch) > 16:
+            time.sleep(0.5)  # what is finished so far reaches the disk
             mark = Path(f"{self.path}.died")
             if self.path.name.startswith("always"):
                 ctypes.string_at(0)  # reads address 0, as a broken native library would

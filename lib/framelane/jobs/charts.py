@@ -16,7 +16,7 @@ def lines(series: Mapping[str, Points], *, unit: str, title: str) -> str:
     Args:
         series: (x, y) points by name; the vertical axis begins at 0.
         unit: of y, after its largest value.
-        title: what a reader without eyes for it is told.
+        title: what it shows.
     """
     points = [point for curve in series.values() for point in curve]
     if len(points) < 2:
@@ -32,9 +32,11 @@ def lines(series: Mapping[str, Points], *, unit: str, title: str) -> str:
             "</polyline>"
         )
     names = "".join(
-        f'<tspan fill="{colour}">{_said(name)} </tspan>' for colour, name in zip(COLOURS, series, strict=False)
+        f'<text x="{2 + 54 * index}" y="10" style="fill:{colour}">{_said(name[:9])}</text>'
+        for index, (colour, name) in enumerate(zip(COLOURS, series, strict=False))
     )
-    return _svg(HEIGHT, title, f'<text x="2" y="10">{names}{_said(f"max {top:.3g}{unit}")}</text>{"".join(drawn)}')
+    named = names if len(series) > 1 else ""
+    return _figure(HEIGHT, f"{title} (highest: {top:.3g}{unit})", f"{named}{''.join(drawn)}")
 
 
 def bars(values: Mapping[str, float], *, unit: str, title: str) -> str:
@@ -43,7 +45,7 @@ def bars(values: Mapping[str, float], *, unit: str, title: str) -> str:
     Args:
         values: by name; none below 0.
         unit: of the values.
-        title: what a reader without eyes for it is told.
+        title: what it shows.
     """
     if not values:
         return ""
@@ -56,13 +58,13 @@ def bars(values: Mapping[str, float], *, unit: str, title: str) -> str:
             f'<rect x="78" y="{y + 2}" width="{max(0.5, 92 * value / most):.1f}" height="10" rx="2" fill="{COLOURS[0]}"/>'
             f'<text x="{82 + 92 * value / most:.1f}" y="{y + 11}">{_said(f"{value:.3g}{unit}")}</text>'
         )
-    return _svg(16 * len(values), title, "".join(rows))
+    return _figure(16 * len(values), title, "".join(rows))
 
 
-def _svg(height: int, title: str, content: str) -> str:
+def _figure(height: int, title: str, content: str) -> str:
     return (
-        f'<svg role="img" aria-label="{_said(title)}" width="{WIDTH}" height="{height}" '
-        f'viewBox="0 0 {WIDTH} {height}"><title>{_said(title)}</title>{content}</svg>'
+        f'<figure><figcaption>{_said(title)}</figcaption><svg role="img" aria-label="{_said(title)}" width="{WIDTH}" '
+        f'height="{height}" viewBox="0 0 {WIDTH} {height}">{content}</svg></figure>'
     )
 
 

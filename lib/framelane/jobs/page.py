@@ -31,11 +31,13 @@ h1{font-size:1.3rem;margin:0}p{margin:.3rem 0}.dim{opacity:.65}
 table{border-collapse:collapse;width:100%;margin-top:1rem}
 th{text-align:left;font-weight:600;opacity:.65}
 th,td{border-bottom:1px solid var(--line);padding:.6rem .5rem;vertical-align:top}
-td.name{overflow-wrap:anywhere;min-width:9rem;max-width:17rem}
-img{display:block;border-radius:4px;max-width:100%;height:auto}
+td.name{overflow-wrap:anywhere;width:19rem}
+img{display:block;border-radius:4px;max-width:100%;height:auto;margin-bottom:.6rem}
 .state{display:inline-block;padding:.05rem .5rem;border-radius:1rem;color:#fff;background:#777}
 .done{background:#1f8a5f}.failed{background:#c33}.running,.paused{background:#3b6ff5}.waiting{background:#b7791f}
-svg text{font:10px system-ui,sans-serif;fill:currentColor}svg{display:block;margin-bottom:.3rem}
+figure{margin:0 0 .5rem;display:inline-block;vertical-align:top;margin-right:1rem}
+figcaption{font-size:11px;opacity:.65;width:220px}
+svg text{font:10px system-ui,sans-serif;fill:currentColor}svg{display:block}
 .all{display:flex;height:12px;border-radius:6px;overflow:hidden;margin:.7rem 0;background:var(--line)}
 ul{margin:.2rem 0;padding-left:1.1rem}
 """
@@ -82,7 +84,7 @@ def page(out: Path, processor: str, jobs: Sequence[JobState]) -> str:
         f"<title>framelane: {_text(out.absolute().name)}</title><style>{_STYLE}</style></head><body>"
         f"<h1>{_text(processor)}: {_text(out.absolute().name)}</h1>"
         f'<p>{said} <span class="dim">· {when}</span></p><div class="all">{share}</div>'
-        "<table><thead><tr><th>Result</th><th>Pictures</th><th>State</th><th>Charts</th></tr></thead>"
+        "<table><thead><tr><th>Job</th><th>Result</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></body></html>\n"
     )
 
@@ -96,9 +98,8 @@ def _row(job: JobState) -> str:
     reason = f"<p>{_text(job.reason)}</p>" if job.reason else ""
     notes = "".join(f"<li>{_text(str(note))}</li>" for note in card.get("notes") or [])
     return (
-        f'<tr><td class="name">{_links(job, card)}</td><td>{picture}</td>'
-        f'<td><span class="state {job.state}">{job.state}</span>{reason}{_times(job, card)}'
-        f"{f'<ul class=dim>{notes}</ul>' if notes else ''}</td><td>{_charts(card)}</td></tr>"
+        f'<tr><td class="name"><span class="state {job.state}">{job.state}</span> {_links(job, card)}{reason}'
+        f"{_times(job, card)}{f'<ul class=dim>{notes}</ul>' if notes else ''}</td><td>{picture}{_charts(card)}</td></tr>"
     )
 
 
@@ -131,13 +132,11 @@ def _charts(card: Mapping[str, Any]) -> str:
     stages = {name: ms for name, ms in (card.get("stage_ms") or {}).items() if ms}
     return "".join(
         (
-            bars(shares, unit=" %", title="share of the attention by class"),
-            lines(tracks, unit="", title="share of the attention over time, by object"),
-            lines({"frames/s": [(s, fps) for s, _, fps, _ in speeds]}, unit="", title="speed over the job"),
-            lines(
-                {"total as told, s": _told(speeds)}, unit=" s", title="how long the job would take, as told on the way"
-            ),
-            bars(stages, unit=" ms", title="milliseconds a frame in each stage"),
+            bars(shares, unit=" %", title="attention by class"),
+            lines(tracks, unit="", title="share of the attention by object, over time"),
+            lines({"speed": [(s, fps) for s, _, fps, _ in speeds]}, unit=" frames/s", title="speed over the job"),
+            lines({"told": _told(speeds)}, unit=" s", title="time for the whole job, as told on the way"),
+            bars(stages, unit=" ms", title="time a frame"),
         )
     )
 

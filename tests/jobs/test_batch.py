@@ -1,0 +1,425 @@
+"""A folder of clips: what is done, what is not, what is said of it, and what is never touched."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import ClassVar
+
+import pytest
+
+import framelane
+import support.processors  # noqa: F401
+from framelane.errors import Cancelled, UsageError
+from framelane.jobs import notify
+from framelane.jobs.executors import LocalExecutor
+from framelane.jobs.ledger import Ledger
+from framelane.jobs.state import DONE_BEFORE
+from support.batches import FAST, TESTS, cut, six_cuts, workplace  # noqa: F401
+from support.clips import WALKER, needs_ffmpeg
+from support.read import frame_hashes
+
+pytestmark = [needs_ffmpeg, pytest.mark.usefixtures("workplace")]
+
+
+@pytest.fixture
+def executor():
+    """One worker for all batches of a test: starting one takes its time."""
+    made = LocalExecutor()
+    made.close, end = lambda: None, made.close
+    yield made
+    end()
+
+
+def batch(place, processor="averager", **more):
+    options = {"profile": "cpu", "overrides": FAST, "output": place / "out", **more}
+    return framelane.process_folder(place / "in", processor, **options)
+
+
+def states(result):
+    return {job.name: job.state for job in result.jobs}
+
+
+def left_overs(place):
+    return [path for path in (place / "out").rglob("*") if path.suffix == ".part"]
+
+
+def test_two_clips_two_outputs_and_nothing_twice(workplace, executor):  # noqa: F811
+    clips = {"a.mp4": cut(workplace / "in" / "a.mp4"), "sub/b.mp4": cut(workplace / "in" / "sub" / "b.mp4", WALKER)}
+    events = []
+    first = batch(workplace, executor=executor, progress=events.append)
+    assert states(first) == {"a.mp4": "done", "sub/b.mp4": "done"}
+    assert first.exit_code == 0
+    for name, clip in clips.items():
+        alone = framelane.process_video(
+            clip, "averager", output=workplace / f"alone-{clip.name}", profile="cpu", overrides=FAST
+        )
+        made = workplace / "out" / name
+        assert frame_hashes(made) == frame_hashes(alone.output_path)
+        report = json.loads(made.with_suffix(".report.json").read_text())
+        assert (report["clip"], report["output"]) == (str(clip), str(made))
+    starts = [event for event in events if event["event"] == "start"]
+    assert [(e["job"], e["clip"], e["output"]) for e in starts] == [
+        (name, str(clip), str(workplace / "out" / name)) for name, clip in clips.items()
+    ]
+    inodes = {name: (workplace / "out" / name).stat() for name in clips}
+    again = []
+    second = batch(workplace, executor=executor, progress=again.append)
+    assert [(job.state, job.reason) for job in second.jobs] == [("skipped", DONE_BEFORE)] * 2
+    assert all(event["event"] == "batch" for event in again)
+    assert {name: (workplace / "out" / name).stat() for name in clips} == inodes
+    assert not left_overs(workplace)
+    assert not list((workplace / "cache" / "work").iterdir()), "work of finished jobs stays behind"
+
+
+def test_a_bad_clip_never_stops_a_batch(workplace, executor):  # noqa: F811
+    for name in ("always-1.mp4", "once-2.mp4", "z.mp4"):
+        cut(workplace / "in" / name, seconds=2)
+    (workplace / "in" / "cut off.mp4").write_bytes((workplace / "in" / "z.mp4").read_bytes()[:900])
+    (workplace / "in" / "own.mp4").write_bytes((workplace / "in" / "z.mp4").read_bytes())
+    (workplace / "in" / "own.yaml").write_text("attention: {smple_fps: 3}\n")
+    (workplace / "in" / "notes.txt").write_text("no clip, and nobody thinks so")
+    events = []
+    result = batch(workplace, "deadly", executor=executor, progress=events.append)
+    assert states(result) == {
+        "always-1.mp4": "failed", "once-2.mp4": "done", "z.mp4": "done", "cut off.mp4": "failed", "own.mp4": "failed",
+    }  # fmt: skip
+    assert result.exit_code == 3
+    why = {job.name: job.reason for job in result.jobs}
+    assert "SIGSEGV" in why["always-1.mp4"]
+    assert "2 times" in why["always-1.mp4"]
+    assert "cut off before its index" in why["cut off.mp4"]
+    assert "own.yaml" in why["own.mp4"]
+    assert "attention.sample_fps" in why["own.mp4"]
+    # The one whose worker was killed went on from its finished segments, and its frames are those of an easy life.
+    assert [e["resumed_at_frame"] > 0 for e in events if e["event"] == "start" and e["job"] == "once-2.mp4"] == [
+        False,
+        True,
+    ]
+    assert any(e["event"] == "warning" and "SIGKILL" in e["message"] for e in events)
+    assert frame_hashes(workplace / "out" / "once-2.mp4") == frame_hashes(workplace / "out" / "z.mp4")
+
+
+def test_own_settings_order_and_patterns(workplace, executor):  # noqa: F811
+    long, short = cut(workplace / "in" / "a.mp4", seconds=2), cut(workplace / "in" / "b.mp4", seconds=0.6)
+    cut(workplace / "in" / "left out" / "c.mp4")
+    os.utime(long, (1, 1))
+    long.with_suffix(".yaml").write_text("output: {quality: 40}\ngif: {enabled: true}\n")
+    config = workplace / "mine.yaml"
+    config.write_text("output: {quality: 30}\n")
+    given = {key: value for key, value in FAST.items() if not key.startswith("gif")}
+    result = batch(
+        workplace, executor=executor, order="shortest", exclude=["left out"], config=config, overrides=given,
+        mode="fast",
+    )  # fmt: skip
+    assert [job.name for job in result.jobs] == ["b.mp4", "a.mp4"]
+    reports = {name: json.loads((workplace / "out" / f"{name}.report.json").read_text()) for name in "ab"}
+    assert {name: report["settings"]["output"]["quality"] for name, report in reports.items()} == {"a": 40, "b": 30}
+    assert {report["mode"] for report in reports.values()} == {"fast"}
+    assert (workplace / "out" / "a.gif").exists()
+    dry = batch(
+        workplace, dry_run=True, order="oldest", overrides={**given, "output.quality": 12}, include=["[ab].mp4"]
+    )
+    assert [job.name for job in dry.jobs] == ["a.mp4", "b.mp4"]
+    assert short.exists()
+
+
+def test_a_dry_run_writes_nothing(workplace):  # noqa: F811
+    cut(workplace / "in" / "a.mp4")
+    result = batch(workplace, dry_run=True)
+    assert states(result) == {"a.mp4": "waiting"}
+    assert result.page is None
+    assert sorted(path.name for path in workplace.iterdir()) == ["cache", "in"]
+
+
+def test_changed_settings_never_overwrite_silently(workplace, executor):  # noqa: F811
+    cut(workplace / "in" / "a.mp4")
+    batch(workplace, executor=executor)
+    made = workplace / "out" / "a.mp4"
+    before = frame_hashes(made)
+    changed = {**FAST, "output.quality": 45}
+    second = batch(workplace, executor=executor, overrides=changed)
+    assert states(second) == {"a.mp4": "skipped"}
+    assert "--restart" in second.jobs[0].reason
+    assert frame_hashes(made) == before
+    # Batch sizes, thread counts and the profile's name change no result: they are the same job.
+    same = batch(workplace, executor=executor, overrides={**FAST, "hardware.batch_size": 2, "hardware.threads": 2})
+    assert same.jobs[0].reason == DONE_BEFORE
+    third = batch(workplace, executor=executor, overrides=changed, restart=True)
+    assert states(third) == {"a.mp4": "done"}
+    assert frame_hashes(made) != before
+    assert batch(workplace, executor=executor, overrides=changed).jobs[0].reason == DONE_BEFORE
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.report.json", "a.gif"])
+def test_files_of_others_are_left_alone(workplace, name):  # noqa: F811
+    cut(workplace / "in" / "a.mp4")
+    (workplace / "out").mkdir()
+    (workplace / "out" / name).write_text("mine")
+    result = batch(workplace)
+    assert states(result) == {"a.mp4": "failed"}
+    assert "was not made by this batch" in result.jobs[0].reason
+    assert (workplace / "out" / name).read_text() == "mine"
+
+
+def test_a_page_that_is_not_ours_stays(workplace, executor):  # noqa: F811
+    cut(workplace / "in" / "a.mp4")
+    (workplace / "out").mkdir()
+    (workplace / "out" / "index.html").write_text("<h1>my own</h1>")
+    events = []
+    result = batch(workplace, executor=executor, progress=events.append)
+    assert (states(result), result.page) == ({"a.mp4": "done"}, None)
+    assert (workplace / "out" / "index.html").read_text() == "<h1>my own</h1>"
+    assert any(e["event"] == "warning" and "index.html" in e["message"] for e in events)
+
+
+def test_a_lost_output_is_made_again(workplace, executor):  # noqa: F811
+    cut(workplace / "in" / "a.mp4")
+    batch(workplace, executor=executor)
+    made = workplace / "out" / "a.mp4"
+    made.write_bytes(made.read_bytes()[:-10])
+    assert states(batch(workplace, executor=executor)) == {"a.mp4": "done"}
+    assert len(frame_hashes(made)) > 0
+
+
+def test_cancelled_batches_go_on(workplace, executor):  # noqa: F811
+    for name in "abc":
+        cut(workplace / "in" / f"{name}.mp4", seconds=2)
+    cancel, events = threading.Event(), []
+
+    def listen(event):
+        events.append(event)
+        if event["event"] == "segment" and event["job"] == "b.mp4":
+            cancel.set()
+
+    with pytest.raises(Cancelled):
+        batch(workplace, "slowest_averager", executor=executor, progress=listen, cancel=cancel)
+    last = [event for event in events if event["event"] == "batch"][-1]
+    assert {row["job"]: row["state"] for row in last["list"]} == {
+        "a.mp4": "done",
+        "b.mp4": "waiting",
+        "c.mp4": "waiting",
+    }
+    assert not (workplace / "out" / "b.mp4").exists()
+    assert (workplace / "out" / "index.html").exists()
+    again = []
+    assert states(batch(workplace, "slowest_averager", executor=executor, progress=again.append)) == {
+        "a.mp4": "skipped", "b.mp4": "done", "c.mp4": "done",
+    }  # fmt: skip
+    started = {e["job"]: e["resumed_at_frame"] for e in again if e["event"] == "start"}
+    assert list(started) == ["b.mp4", "c.mp4"]
+    assert started["b.mp4"] > 0
+
+
+def test_two_runners_share_a_folder(workplace):  # noqa: F811
+    """A claim that a living process holds keeps the job for it; every job is done once."""
+    six_cuts(workplace / "in")
+    seen = {name: [] for name in ("one", "two")}
+    results = {}
+
+    def run(name):
+        results[name] = batch(workplace, "slow_averager", progress=seen[name].append)
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in seen]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done = [job.name for result in results.values() for job in result.jobs if job.state == "done"]
+    assert sorted(done) == ["a.mp4", "b.mp4", "c.mp4", "d.mp4", "sub/e.mp4", "sub/f.mp4"]
+    started = [e["job"] for events in seen.values() for e in events if e["event"] == "start"]
+    assert sorted(started) == sorted(done)
+    reasons = {job.reason for result in results.values() for job in result.jobs if job.state == "skipped"}
+    assert reasons <= {DONE_BEFORE, "Another runner works on it."}
+    assert not left_overs(workplace)
+
+
+def test_a_claim_of_another_machine_is_respected(workplace):  # noqa: F811
+    cut(workplace / "in" / "a.mp4")
+    (workplace / "out").mkdir()
+    identity = batch(workplace, dry_run=True).jobs[0].spec.identity
+    with Ledger(workplace / "out").claim(identity):
+        result = batch(workplace)
+    assert [(job.state, job.reason) for job in result.jobs] == [("skipped", "Another runner works on it.")]
+
+
+def test_wrong_usage_starts_nothing(workplace):  # noqa: F811
+    cases = [
+        ({"processor": "atention"}, "attention"),
+        ({"overrides": {"gif.enabld": 1}}, "gif.enabled"),
+        ({"order": "longest"}, "shortest"),
+        ({"budget": "soon"}, "80m"),
+        ({"executor": "slurm"}, "ray"),
+        ({"on_done": "tell 'me"}, "--on-done"),
+        ({"on_done": "tell {me}"}, "{done}"),
+        ({"mode": "warp"}, "balanced"),
+    ]
+    cut(workplace / "in" / "a.mp4")
+    for given, wanted in cases:
+        with pytest.raises(UsageError, match=wanted.replace("{", "\\{")):
+            batch(workplace, **given)
+    with pytest.raises(UsageError, match="no clip"):
+        framelane.process_folder(workplace / "cache", "copy", output=workplace / "out")
+    assert not (workplace / "out").exists()
+
+
+def test_the_budget_splits_at_a_segment_and_the_next_session_goes_on(workplace, executor, monkeypatch):  # noqa: F811
+    """What is left of the session is the time of two segments and a half: a part of the first job fits, nothing of the second."""
+    longer = {**FAST, "engine.segment_seconds": 1}
+    for name in "ab":
+        cut(workplace / "in" / f"{name}.mp4", seconds=6)
+    plans = []
+    events = []
+    # Measured first, so that what fits can be set from what this machine really needs.
+    batch(
+        workplace,
+        "slowest_averager",
+        overrides=longer,
+        executor=executor,
+        budget="10h",
+        planned=plans.append,
+        include=["a*"],
+    )
+    shutil.rmtree(workplace / "out")
+    job = plans[0].jobs[0]
+    monkeypatch.setenv("FRAMELANE_RUNTIME_START", str(time.time() - 3600 + 2.5 * job.segment_s))
+    result = batch(
+        workplace,
+        "slowest_averager",
+        overrides=longer,
+        executor=executor,
+        budget="60m",
+        planned=plans.append,
+        progress=events.append,
+    )
+    assert [job.state for job in result.jobs] == ["waiting", "waiting"], [job.reason for job in result.jobs]
+    finished = sum(e["event"] == "segment" for e in events)
+    assert 1 <= finished < job.segments
+    assert "the same command goes on" in result.jobs[0].reason
+    assert "Next time" in result.jobs[1].reason
+    assert result.exit_code == 0
+    monkeypatch.delenv("FRAMELANE_RUNTIME_START")
+    again = []
+    assert states(batch(workplace, "slowest_averager", overrides=longer, executor=executor, progress=again.append)) == {
+        "a.mp4": "done", "b.mp4": "done",
+    }  # fmt: skip
+    assert next(e for e in again if e["event"] == "start")["resumed_at_frame"] > 0
+
+
+# -- telling somebody ------------------------------------------------------------------------------------------------
+
+
+SUMMARY = {"done": 2, "failed": 0, "skipped": 1, "waiting": 0, "out": "/a b/'c'", "page": "/a b/index.html"}
+
+
+def test_commands_are_argument_lists():
+    words = notify.command(["tell", "{done} of {out}", "{{kept}}", "$HOME;ls"], SUMMARY)
+    assert words == ["tell", "2 of /a b/'c'", "{kept}", "$HOME;ls"]
+
+
+def test_the_hook_runs_without_a_shell(tmp_path):
+    script = "import sys, json; json.dump(sys.argv[2:], open(sys.argv[1], 'w'))"
+    told = notify.hook(f"{sys.executable} -c {json.dumps(script)} '{tmp_path}/x' {{out}} '{{done}};$(id)' *")
+    assert told(SUMMARY) is None
+    assert json.loads((tmp_path / "x").read_text()) == ["/a b/'c'", "2;$(id)", "*"]
+
+
+def test_a_hook_that_fails_is_a_sentence(tmp_path):
+    assert "could not be run" in notify.hook(str(tmp_path / "nothing"))(SUMMARY)
+    assert "exit code 4: no way" in notify.hook(
+        f'{sys.executable} -c \'exit(4) if print("no way", file=__import__("sys").stderr) is None else 0\''
+    )(SUMMARY)
+
+
+@pytest.fixture
+def server():
+    class Handler(http.server.BaseHTTPRequestHandler):
+        got: ClassVar = []
+
+        def do_POST(self):
+            self.got.append(
+                (self.path, self.headers["Content-Type"], self.rfile.read(int(self.headers["Content-Length"])))
+            )
+            self.send_response({"/moved": 302, "/broken": 500}.get(self.path.partition("?")[0], 204))
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{made.server_port}", Handler.got
+        made.shutdown()
+
+
+def test_a_web_address_is_told(server):
+    address, got = server
+    assert notify.hook(f"{address}/here")(SUMMARY) is None
+    path, kind, body = got[0]
+    assert (path, kind, json.loads(body)) == ("/here", "application/json", SUMMARY)
+    for path in ("broken", "moved?token=secret"):
+        said = notify.hook(f"{address}/{path}")(SUMMARY)
+        assert said
+        assert "secret" not in said
+    assert "/elsewhere" not in [path for path, *_ in got]
+
+
+def test_a_failing_hook_is_a_warning(workplace, executor):  # noqa: F811
+    cut(workplace / "in" / "a.mp4")
+    events = []
+    result = batch(workplace, "copy", executor=executor, on_done=str(workplace / "nothing"), progress=events.append)
+    assert result.exit_code == 0
+    assert events[-1]["event"] == "warning"
+    assert "--on-done" in events[-1]["message"]
+
+
+# -- the command -----------------------------------------------------------------------------------------------------
+
+
+def command(place, processor, *more, **options):
+    sets = [part for key, value in FAST.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+    return subprocess.Popen(
+        [sys.executable, "-m", "support.cli", "batch", processor, str(place / "in"), "-o", str(place / "out"),
+         "--profile", "cpu", "--budget", "none", *sets, *more],
+        cwd=TESTS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        **options,
+    )  # fmt: skip
+
+
+def test_the_command_ends_with_3_where_some_failed(workplace):  # noqa: F811
+    cut(workplace / "in" / "a\nb [red]x[/red].mp4")
+    (workplace / "in" / "broken.mp4").write_bytes(b"no")
+    job = command(workplace, "copy", "--events", str(workplace / "events.jsonl"))
+    out, err = job.communicate(timeout=300)
+    assert job.returncode == 3, err
+    assert "1 done, 1 failed" in out
+    assert "[red]x[/red]" in out
+    assert "Traceback" not in err
+    kinds = {json.loads(line)["event"] for line in (workplace / "events.jsonl").read_text().splitlines()}
+    assert {"batch", "start", "segment", "done"} <= kinds
+
+
+def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(workplace):  # noqa: F811
+    cut(workplace / "in" / "a.mp4", seconds=3)
+    events = workplace / "events.jsonl"
+    job = command(workplace, "slowest_averager", "--events", str(events))
+    until = time.monotonic() + 120
+    while time.monotonic() < until and not (events.exists() and '"segment"' in events.read_text()):
+        time.sleep(0.05)
+    os.killpg(job.pid, signal.SIGINT)  # as a terminal does it
+    _, err = job.communicate(timeout=120)
+    assert job.returncode == 130, err
+    assert "the same command goes on" in err
+    again = command(workplace, "slowest_averager", "--events", str(events))
+    assert again.wait(timeout=120) == 0
+    start = next(e for e in map(json.loads, events.read_text().splitlines()) if e["event"] == "start")
+    assert start["resumed_at_frame"] > 0
