@@ -66,7 +66,8 @@ def measure(
         seen = observe(watch.trace, probe(head), loaded, fresh=True, head=True)
     if seen is None:
         raise FramelaneError(
-            f"Nothing of {clip} was finished within {_PATIENCE * limit_s:.0f} s, so the time that it will take cannot be told."
+            f"Nothing of {clip} was finished within {_PATIENCE * limit_s:.0f} s, so the time that it will take cannot be "
+            "told."
         )
     return seen
 
