@@ -271,7 +271,7 @@ def test_wrong_usage_starts_nothing(workplace):  # noqa: F811
 
 
 def test_the_budget_splits_at_a_segment_and_the_next_session_goes_on(workplace, executor, monkeypatch):  # noqa: F811
-    """What is left of the session is the time of two segments and a half: a part of the first job fits, nothing of the second."""
+    """What is left of the session is the time of two segments and a half: a part of the first job fits, not the second."""
     longer = {**FAST, "engine.segment_seconds": 1}
     for name in "ab":
         cut(workplace / "in" / f"{name}.mp4", seconds=6)

@@ -28,6 +28,9 @@ from framelane.jobs.owner import Owner
 from framelane.jobs.parts import passing
 
 _ID = 64  # hex digits of a job's identity
+_HELD: set[str] = set()
+"""Tokens of the claims that this process holds. A claim of its own that is not among them could not be taken back when
+the storage was gone: the same process (a notebook's kernel) may begin anew once it is there again."""
 
 
 class Claims:
@@ -73,14 +76,19 @@ class Claims:
         if chain and not self._abandoned(identity, chain[-1]):
             return None
         claim = Claim(self, identity, next_name(identity, chain), chain[-1].token if chain else "")
-        if not claim.make():
-            return None
-        if self.settle_s:
-            self.files.sleep(self.settle_s)
-        if claim.beat():
-            return claim
-        claim.withdraw()
-        return None
+        held = False
+        try:
+            if not claim.make():
+                return None
+            if self.settle_s:
+                self.files.sleep(self.settle_s)
+            held = claim.beat()
+            if not held:
+                claim.withdraw()
+        finally:
+            if not held:
+                _HELD.discard(claim.token)
+        return claim if held else None
 
     def holder(self, identity: str) -> Link | None:
         """Who has a job, for a sentence about it."""
@@ -147,7 +155,7 @@ class Claims:
         return listing
 
     def _abandoned(self, identity: str, link: Link) -> bool:
-        if link.owner and link.owner.known_dead():
+        if link.owner and (link.owner.known_dead() or (link.owner == Owner.here() and link.token not in _HELD)):
             return True
         state, since = self._seen.get(identity, ((), 0.0))
         return bool(state) and state[-1] == link.token and self.clock() - since >= self.expiry_s
@@ -163,6 +171,7 @@ class Claim:
     def __init__(self, claims: Claims, identity: str, name: str, after: str) -> None:
         self.claims, self.identity = claims, identity
         self.token = secrets.token_hex(8)
+        _HELD.add(self.token)
         self.lost = self.released = False
         self._name, self._after = name, after
         self._beats = 0
@@ -257,6 +266,7 @@ class Claim:
             DriveGone: the storage does not answer; the claim ends with this process, or when it expires.
         """
         self._end_thread()
+        _HELD.discard(self.token)
         with self._lock:
             if self.released:
                 return
