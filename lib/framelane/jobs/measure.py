@@ -66,12 +66,7 @@ def measure(
         seen = observe(watch.trace, probe(head), loaded, fresh=True, head=True)
     if seen is None:
         raise FramelaneError(
-<<<<<<< HEAD
             f"Nothing of {clip} was finished within {_PATIENCE * limit_s:.0f} s, so what it will take cannot be told."
-=======
-            f"Nothing of {clip} was finished within {_PATIENCE * limit_s:.0f} s, so the time that it will take cannot be "
-            "told."
->>>>>>> j-e
         )
     return seen
 
