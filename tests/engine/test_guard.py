@@ -480,13 +480,16 @@ class TooLarge(support.processors.Repaint):
     seen: list[int]
     alive: Any = None
 
+    def open(self, clip, context):
+        if self.alive is not None:
+            assert self.alive() is None, "models are loaded beside the frames that did not fit"
+        return super().open(clip, context)
+
     def infer(self, batch):
         type(self).seen.append(batch.layout.height)
         if batch.layout.height > self.most:
             type(self).alive = weakref.ref(batch.rgb)
             raise RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED")
-        if self.alive is not None:
-            assert self.alive() is None, "the frames that did not fit are still in memory"
         time.sleep(0.005 * len(batch))
         return super().infer(batch)
 
