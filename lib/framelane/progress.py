@@ -37,7 +37,8 @@ def _plain(stream: IO[str]) -> Callable[[Event], None]:
             if time.monotonic() - shown[0] < _PLAIN_EVERY_S:
                 return
             shown[0] = time.monotonic()
-        print(describe(event), file=stream, flush=True)
+        whose = f"{event['job']}: " if "job" in event and kind in ("progress", "segment") else ""
+        print(whose + describe(event), file=stream, flush=True)
 
     return view
 
@@ -77,6 +78,9 @@ def _show(progress: Any, task: Any, event: Event, console: Any) -> None:
         )
     elif kind in ("warning", "degraded", "recovered"):
         console.print(f"! {event['message']}", markup=False, highlight=False)
+    elif kind == "batch":
+        if event.get("state") != "running" and event.get("message"):
+            console.print(event["message"], markup=False, highlight=False)
     elif kind in ("sealing", "measuring"):
         progress.update(task, description=event["message"])
 

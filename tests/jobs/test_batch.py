@@ -19,6 +19,7 @@ import framelane
 import support.processors  # noqa: F401
 from framelane.errors import Cancelled, UsageError
 from framelane.jobs import notify
+from framelane.jobs.batch_run import forget_old_work
 from framelane.jobs.executors import LocalExecutor
 from framelane.jobs.ledger import Ledger
 from framelane.jobs.state import DONE_BEFORE
@@ -218,6 +219,61 @@ def test_cancelled_batches_go_on(workplace, executor):  # noqa: F811
     assert started["b.mp4"] > 0
 
 
+def test_a_clip_that_vanishes_while_the_batch_runs(workplace, executor):  # noqa: F811
+    for name in "abc":
+        cut(workplace / "in" / f"{name}.mp4")
+
+    def listen(event):
+        if event["event"] == "start" and event["job"] == "a.mp4":
+            (workplace / "in" / "b.mp4").unlink()
+
+    result = batch(workplace, executor=executor, progress=listen)
+    assert states(result) == {"a.mp4": "done", "b.mp4": "failed", "c.mp4": "done"}
+    assert "b.mp4" in result.jobs[1].reason
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 1 MB; whoever may not mount one skips."""
+    place = tmp_path / "out"
+    place.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", place], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_full_output_disk_loses_nothing(workplace, executor, small_disk):  # noqa: F811
+    cut(workplace / "in" / "a.mp4", seconds=2)
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(980_000))
+    result = batch(workplace, executor=executor)
+    assert states(result) == {"a.mp4": "failed"}
+    assert "full" in result.jobs[0].reason
+    assert not [path for path in small_disk.rglob("*") if path.suffix in (".part", ".mp4")]
+    filler.unlink()
+    assert states(batch(workplace, executor=executor)) == {"a.mp4": "done"}
+
+
+def test_a_read_only_output_is_a_sentence(workplace, executor, small_disk):  # noqa: F811
+    cut(workplace / "in" / "a.mp4")
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    result = batch(workplace, executor=executor)
+    assert states(result) == {"a.mp4": "failed"}
+    assert "could not be written" in result.jobs[0].reason
+
+
+def test_old_work_is_forgotten(tmp_path):
+    for name, days in (("old", 40), ("new", 1)):
+        inner = tmp_path / name / ".out.mp4.framelane" / "segment-000000"
+        inner.mkdir(parents=True)
+        for path in (inner, inner.parent, inner.parent.parent):
+            os.utime(path, (time.time() - days * 86_400,) * 2)
+    forget_old_work(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
 def test_two_runners_share_a_folder(workplace):  # noqa: F811
     """A claim that a living process holds keeps the job for it; every job is done once."""
     six_cuts(workplace / "in")
@@ -271,7 +327,7 @@ def test_wrong_usage_starts_nothing(workplace):  # noqa: F811
 
 
 def test_the_budget_splits_at_a_segment_and_the_next_session_goes_on(workplace, executor, monkeypatch):  # noqa: F811
-    """What is left of the session is the time of two segments and a half: a part of the first job fits, not the second."""
+    """The session has time for two segments and a half: a part of the first job fits, and nothing of the second."""
     longer = {**FAST, "engine.segment_seconds": 1}
     for name in "ab":
         cut(workplace / "in" / f"{name}.mp4", seconds=6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import shutil
 import threading
 import time
 from collections import deque
@@ -23,14 +24,16 @@ from framelane.jobs.page import write_page
 from framelane.jobs.plan import Plan
 from framelane.jobs.planning import Wanted, find
 from framelane.jobs.runner import Runner, Running
+from framelane.jobs.session import parse_budget
 from framelane.jobs.sniff import named_like_a_clip
-from framelane.jobs.spec import Executor, JobSpec
+from framelane.jobs.spec import Executor, JobSpec, work_root
 from framelane.jobs.state import BatchResult, JobState, counts
 from framelane.jobs.storage import DriveGone, Files, files_for
 from framelane.processors.base import create
 from framelane.video.clip import fingerprint
 
 _POLL_S = 0.2
+_KEPT_DAYS = 30
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,11 @@ class BatchRun:
 
     def _admissions(self, discovery: Discovery, executor: Executor) -> Admissions | None:
         order, process = self.order, getattr(executor, "process", None)
-        if order.budget is None or process is None:  # what other machines take is not measured here
+        if parse_budget(order.budget) is None:
+            return None
+        if process is None:
+            message = "Jobs on a cluster are not planned: what its machines take is not known here. There is no budget."
+            self.listener(Event(event="warning", message=message))
             return None
         made = make_admissions(
             discovery, self.jobs, order.processor, order.wanted, budget=order.budget, process=process,
@@ -158,6 +165,7 @@ class BatchRun:
         except OSError as error:
             raise UsageError(f"The output folder {self.order.out} cannot be made ({error.strerror}).") from error
         self.ledger.sweep()
+        forget_old_work()
 
     # -- while it runs -----------------------------------------------------------------------------------------------
 
@@ -257,6 +265,20 @@ class BatchRun:
 
     def _result(self, page: Path | None) -> BatchResult:
         return BatchResult(self.order.out, tuple(self.jobs), page, time.monotonic() - self.started, self.plan)
+
+
+def forget_old_work(folder: Path | None = None, days: float = _KEPT_DAYS) -> None:
+    """Remove the local work of jobs that nobody has gone on with for so long: their settings were changed, perhaps.
+
+    Args:
+        folder: where it lies.
+        days: without any change.
+    """
+    for work in (folder or work_root()).glob("*/"):
+        inside = (work, *work.glob("*"), *work.glob(".*.framelane/*"))
+        newest = max((path.stat().st_mtime for path in inside if path.exists()), default=0)
+        if time.time() - newest > days * 86_400:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _not_taken(discovery: Discovery, order: Order) -> list[JobState]:

@@ -15,6 +15,11 @@ LOCAL_NAME = "out.mp4"
 """What the output is called in its work folder: short, so that the longest of clip names leaves room beside it."""
 
 
+def work_root() -> Path:
+    """The folder on the local disk of this machine that holds the work folders of all jobs."""
+    return cache_dir() / "work"
+
+
 @dataclass(frozen=True)
 class JobSpec:
     """One clip, one processor, one set of settings, one output; JSON-able.
@@ -47,7 +52,7 @@ class JobSpec:
     @property
     def work(self) -> Path:
         """The folder on the local disk of this machine in which the job is done."""
-        return cache_dir() / "work" / self.identity
+        return work_root() / self.identity
 
     @property
     def local(self) -> Path:
