@@ -184,7 +184,8 @@ class Job:
         fallback.save(self.work.path, self._wanted(self.asked), self.forced)
         # Tracebacks hold frames, and with them the memory that is wanted back.
         error.__traceback__ = error.__cause__ = error.__context__ = None
-        self.__dict__.pop("pipeline", None)
+        for holder in ("pipeline", "control", "reader"):
+            self.__dict__.pop(holder, None)
         self.processor = create(self.processor.name)
         free_memory()
 

@@ -488,7 +488,7 @@ class TooLarge(support.processors.Repaint):
     def infer(self, batch):
         type(self).seen.append(batch.layout.height)
         if batch.layout.height > self.most:
-            type(self).alive = weakref.ref(batch.rgb)
+            type(self).alive = weakref.ref(batch)
             raise RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED")
         time.sleep(0.005 * len(batch))
         return super().infer(batch)
@@ -577,9 +577,9 @@ def test_the_stride_makes_models_run_more_seldom(tmp_path, monkeypatch):
             WALKER, "attention", output=tmp_path / f"{stride}.mp4",
             overrides={
                 **FAST, "hardware.stride": stride, "hardware.working_height": 120, "attention.channels": "a",
-                "attention.spatial_resolution": 112, "attention.sample_fps": 2, "attention.smoothing_s": 0,
+                "attention.spatial_resolution": 112, "attention.smoothing_s": 0,
             },
         )  # fmt: skip
         counts.append(len(looked))
-    assert counts[0] >= 10
+    assert counts[0] > 10
     assert abs(counts[1] - counts[0] / 2) <= 1
