@@ -246,7 +246,7 @@ def make_plan(
         state, segments = _admit(job, here)
         job = replace(job, state=state, segments_now=segments)
         if state is not State.NEXT:
-            room, running = here, True
+            room, running = here - job.seconds_now, True
             if job.work_s is None and budget_s is not None:
                 room = 0.0  # nobody knows what it leaves
         jobs.append(job)
