@@ -266,12 +266,12 @@ def test_a_read_only_output_is_a_sentence(workplace, executor, small_disk):  # n
 
 def test_old_work_is_forgotten(tmp_path):
     for name, days in (("old", 40), ("new", 1)):
-        inner = tmp_path / name / ".out.mp4.framelane" / "segment-000000"
+        inner = tmp_path / "work" / name / ".out.mp4.framelane" / "segment-000000"
         inner.mkdir(parents=True)
         for path in (inner, inner.parent, inner.parent.parent):
             os.utime(path, (time.time() - days * 86_400,) * 2)
-    forget_old_work(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+    forget_old_work(tmp_path / "work")
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["new"]
 
 
 def test_two_runners_share_a_folder(workplace):  # noqa: F811

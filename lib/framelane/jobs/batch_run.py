@@ -131,7 +131,7 @@ class BatchRun:
 
     def _admissions(self, discovery: Discovery, executor: Executor) -> Admissions | None:
         order, process = self.order, getattr(executor, "process", None)
-        if parse_budget(order.budget) is None:
+        if order.budget is None or parse_budget(order.budget) is None:
             return None
         if process is None:
             message = "Jobs on a cluster are not planned: what its machines take is not known here. There is no budget."
