@@ -1,0 +1,301 @@
+"""Claims: which process does a job. Files that are only ever made anew, so that the file system decides who was first.
+
+``ID.json`` is the claim on a job. Whoever finds it abandoned claims in succession of it: ``ID.TOKEN.json`` with the
+token of the abandoned claim. The last claim of that chain holds. Nothing is replaced, so two that find the same claim
+abandoned cannot both take it over. The heartbeat is a file ``ID.TOKEN-N.beat`` that gives way to the next one, for on
+Google Drive a file that is written again and again may never be synced (googlecolab/colabtools#287).
+
+A claim is abandoned at once where its process was of this machine, this boot, and is dead; else when nothing of it has
+changed for long enough *while this process looked on*: clocks of two machines are never compared.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+from framelane.errors import FramelaneError
+from framelane.jobs.chain import Link, link_of, next_name, read_chain
+from framelane.jobs.files import Files, Unverified, write_all
+from framelane.jobs.owner import Owner
+from framelane.jobs.parts import passing
+
+_ID = 64  # hex digits of a job's identity
+
+
+class Claims:
+    """The claims in a folder.
+
+    Args:
+        folder: where they lie.
+        files: the storage.
+        expiry_s: seconds without a sign of life, seen from here, after which a claim is abandoned.
+        beat_s: seconds between two signs of life.
+        settle_s: seconds between making a claim and reading back who holds it, for storage that several machines see
+            at different times.
+        clock: seconds that never jump.
+        owner: the process that claims.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        files: Files,
+        *,
+        expiry_s: float,
+        beat_s: float,
+        settle_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+        owner: Callable[[], Owner] = Owner.here,
+    ) -> None:
+        self.folder, self.files = folder, files
+        self.expiry_s, self.beat_s, self.settle_s = expiry_s, beat_s, settle_s
+        self.clock, self.owner = clock, owner
+        self._seen: dict[str, tuple[tuple[str, ...], float]] = {}
+        self._watched: float | None = None
+
+    def take(self, identity: str) -> Claim | None:
+        """Claim a job; None where somebody else has it.
+
+        Raises:
+            DriveGone: the storage does not answer.
+            OSError: it is not writable.
+        """
+        self._watch(identity)
+        chain = self.chain(identity)
+        if chain and not self._abandoned(identity, chain[-1]):
+            return None
+        claim = Claim(self, identity, next_name(identity, chain), chain[-1].token if chain else "")
+        if not claim.make():
+            return None
+        if self.settle_s:
+            self.files.sleep(self.settle_s)
+        if claim.beat():
+            return claim
+        claim.withdraw()
+        return None
+
+    def holder(self, identity: str) -> Link | None:
+        """Who has a job, for a sentence about it."""
+        chain = self.chain(identity)
+        return chain[-1] if chain else None
+
+    def chain(self, identity: str, files: Files | None = None) -> list[Link]:
+        """The claims on a job in the order of succession; the last one holds.
+
+        Raises:
+            DriveGone: the storage does not answer.
+        """
+        storage = files or self.files
+        return read_chain(identity, lambda name: storage.read(self.folder / name))
+
+    def sweep(self) -> None:
+        """Remove what abandoned claims left, so that the folder does not grow with every lost session.
+
+        Raises:
+            DriveGone: the storage does not answer.
+        """
+        for identity, names in self._watch().items():
+            chain = self.chain(identity)
+            if chain and self._abandoned(identity, chain[-1]) and (claim := self.take(identity)):
+                claim.release()
+                continue
+            known = {link.name for link in chain}
+            for name in names:  # listed before the chain was read, so nothing of a newer claim is among them
+                if name not in known and not (chain and name.startswith(f"{identity}.{chain[-1].token}-")):
+                    self.remove(name)
+
+    def remove(self, name: str) -> None:
+        """Remove one file of the folder."""
+        self.files.retry(self.folder / name, lambda: self.files.remove(self.folder / name))
+
+    # -- observing -----------------------------------------------------------------------------------------------------
+
+    def listing(self) -> dict[str, list[str]]:
+        """The names of all files in the folder, by the identity of their job."""
+        found: dict[str, list[str]] = {}
+        for name in self.files.listdir(self.folder):
+            if len(name) > _ID and name[_ID] == ".":
+                found.setdefault(name[:_ID], []).append(name)
+        return found
+
+    def _watch(self, wanted: str | None = None) -> dict[str, list[str]]:
+        """Note since when the claims look as they do: of one job, and now and then of all, for they may be next.
+
+        Returns:
+            The names of all files, by identity, as listed before the claims were read.
+        """
+        listing = self.listing()
+        everything = self._watched is None or self.clock() - self._watched >= self.beat_s
+        chosen = {wanted} if wanted is not None and not everything else listing.keys()
+        for identity in chosen & listing.keys():
+            chain = self.chain(identity)
+            state = (*listing[identity], chain[-1].token if chain else "")
+            if self._seen.get(identity, ((), 0.0))[0] != state:
+                self._seen[identity] = (state, self.clock())
+        for identity in self._seen.keys() - listing.keys():
+            del self._seen[identity]
+        if everything or wanted is None:
+            self._watched = self.clock()
+        return listing
+
+    def _abandoned(self, identity: str, link: Link) -> bool:
+        if link.owner and link.owner.known_dead():
+            return True
+        state, since = self._seen.get(identity, ((), 0.0))
+        return bool(state) and state[-1] == link.token and self.clock() - since >= self.expiry_s
+
+
+class Claim:
+    """This process's claim on one job. As a context manager it beats by itself and is released at the end.
+
+    Attributes:
+        lost: True once it was seen that somebody else has taken the job over: what is done here must not be recorded.
+    """
+
+    def __init__(self, claims: Claims, identity: str, name: str, after: str) -> None:
+        self.claims, self.identity = claims, identity
+        self.token = secrets.token_hex(8)
+        self.lost = self.released = False
+        self._name, self._after = name, after
+        self._beats = 0
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def make(self, files: Files | None = None) -> bool:
+        """Make the claim's file; False where somebody was faster.
+
+        Raises:
+            DriveGone: the storage does not answer.
+            OSError: it is not writable.
+        """
+        files = files or self.claims.files
+        path = self.claims.folder / self._name
+        made = {"token": self.token, **self.claims.owner().to_json(), "since": datetime.now(UTC).isoformat()}
+        data = json.dumps(made).encode()
+        created = False  # by us, for certain: then what is damaged in it is ours to mend
+
+        def once() -> bool:
+            nonlocal created
+            files.mkdir(path.parent)
+            there = self._look(path, files)
+            if there is None:
+                created = False
+            elif there.token == self.token:
+                return True  # an error had hidden that it worked
+            elif there.owner or not created:
+                return False
+            try:
+                with files.open(path, "wb" if created else "xb") as file:
+                    created = True
+                    write_all(file, data)
+                    files.sync(file)
+            except FileExistsError:
+                return self._mine(path, files)
+            if not self._mine(path, files):
+                raise Unverified(path)
+            return True
+
+        return files.retry(path, passing(once))
+
+    def _look(self, path: Path, files: Files) -> Link | None:
+        data = files.but(waits=()).read(path)
+        return None if data is None else link_of(path.name, data)
+
+    def _mine(self, path: Path, files: Files) -> bool:
+        there = self._look(path, files)
+        return there is not None and there.token == self.token
+
+    def beat(self) -> bool:
+        """Give a sign of life; False once the claim is lost. Storage that does not answer just now loses nothing."""
+        with self._lock:
+            if self.lost or self.released:
+                return False
+            with suppress(OSError, FramelaneError):
+                self._hold()
+                if not self.lost:
+                    self._give_sign()
+            return not self.lost
+
+    def _hold(self) -> None:
+        """See whether the claim holds; a claim whose file the storage lost is made again."""
+        files = self.claims.files.but(waits=())
+        chain = self.claims.chain(self.identity, files)
+        if chain and chain[-1].token == self.token:
+            return
+        if any(link.token == self.token for link in chain):  # and another after it
+            self.lost = True
+            return
+        if chain and chain[-1].token != self._after:
+            # A damaged one may be this very claim: as long as it beats nobody finds it abandoned.
+            self.lost = chain[-1].owner is not None
+            return
+        self._name = next_name(self.identity, chain)
+        self.lost = not self.make(files)
+
+    def _give_sign(self) -> None:
+        files, folder = self.claims.files, self.claims.folder
+        files.write(folder / self._beat_name(self._beats + 1), b"")
+        self._beats += 1
+        files.remove(folder / self._beat_name(self._beats - 1))
+
+    def _beat_name(self, number: int) -> str:
+        return f"{self.identity}.{self.token}-{number:06d}.beat"
+
+    def release(self) -> None:
+        """Let others have the job.
+
+        Raises:
+            DriveGone: the storage does not answer; the claim ends with this process, or when it expires.
+        """
+        self._end_thread()
+        with self._lock:
+            if self.released:
+                return
+            self.released = True
+            chain = self.claims.chain(self.identity)
+            if chain and chain[-1].token == self.token:
+                # The first link first: who claims anew from then on makes names of its own, and none of those below,
+                # which were listed before.
+                below = self.claims.listing().get(self.identity, [])
+                self.claims.remove(chain[0].name)
+                for name in below:
+                    if name not in (chain[0].name, f"{self.identity}.{self.token}.json"):
+                        self.claims.remove(name)
+        self.withdraw()
+
+    def withdraw(self) -> None:
+        """Remove this claim's signs of life. A claim that did not come to hold is swept later."""
+        mine = f"{self.identity}.{self.token}-"
+        for name in self.claims.files.listdir(self.claims.folder):
+            if name.startswith(mine):
+                self.claims.remove(name)
+
+    def __enter__(self) -> Claim:
+        self._thread = threading.Thread(target=self._keep, name="heartbeat", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # A claim that cannot be removed just now expires, or ends with this process: no reason to fail a job.
+        with suppress(OSError, FramelaneError):
+            self.release()
+
+    def _keep(self) -> None:
+        while not self._stop.wait(self.claims.beat_s) and self.beat():
+            pass
+
+    def _end_thread(self) -> None:
+        self._stop.set()
+        if self._thread and self._thread is not threading.current_thread():
+            self._thread.join()
