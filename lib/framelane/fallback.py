@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from framelane import settings as settings_module
 from framelane.engine.guard import Held
 from framelane.errors import OutOfMemory, chain
 from framelane.memory import is_out_of_memory
@@ -65,7 +66,7 @@ def next_step(settings: Settings, clip: Clip, device: str) -> dict[str, Any]:
 def sentence(step: Mapping[str, Any], why: str) -> str:
     """What is changed and why, for events and the report."""
     if "hardware.device" in step:
-        return f"{why} The clip is done anew on the CPU."
+        return f"{why} The clip is gone on with on the CPU."
     return f"{why} The clip is done anew at {step['hardware.working_height']} lines, and scaled back up."
 
 
@@ -92,12 +93,7 @@ def of_guard(held: Held, settings: Settings, clip: Clip) -> Fallback:
 
 def applied(loaded: Loaded, changed: Mapping[str, Any]) -> Loaded:
     """Settings with some of them changed."""
-    settings, origin = loaded.settings, dict(loaded.origin)
-    for key, value in changed.items():
-        section, _, name = key.partition(".")
-        settings = settings.model_copy(update={section: getattr(settings, section).model_copy(update={name: value})})
-        origin[key] = BY
-    return Loaded(settings, origin, loaded.limited)
+    return settings_module.replaced(loaded, changed, BY)
 
 
 @contextlib.contextmanager

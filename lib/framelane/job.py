@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from framelane import fallback, report
-from framelane import settings as settings_module
 from framelane.affinity import on_cores
 from framelane.checks import check_disk, check_output, choose_device
 from framelane.engine.checkpoint import Segment, WorkFolder, sync_folder
@@ -21,6 +20,7 @@ from framelane.engine.guard import Guard, Held
 from framelane.engine.pipeline import Pipeline, Plan
 from framelane.engine.sensors import open_sources
 from framelane.errors import OutOfMemory
+from framelane.identity import asked_for, frames_settings, go_on_as_begun
 from framelane.machine import usable_cores
 from framelane.memory import free_memory, keep_memory_flat
 from framelane.processors.base import Context, Processor, create
@@ -34,13 +34,6 @@ from framelane.video.join import join, verify
 from framelane.video.reader import Reader, open_reader
 from framelane.video.scale import working_size
 from framelane.video.writer import EncodeSpec, encode_spec, write_error
-
-# What the frames do not depend on: changing it does not throw finished segments away.
-_NOT_IN_IDENTITY = {
-    "engine.queue_batches", "engine.min_free_mb", "output.require_gpu", "output.overwrite", "hardware.batch_size",
-    "hardware.gpu_memory_limit", "hardware.gpu_memory_gb", "hardware.empty_cache_every", "hardware.threads",
-    "hardware.cpu_affinity", "hardware.ram_limit",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -145,7 +138,10 @@ class Job:
         for sentence in self.loaded.limited:
             self.notes.degrade(sentence)
         with on_cores(wanted.hardware.cpu_affinity):
-            folder, asked = WorkFolder(self.output).path, self._wanted(self.asked)
+            folder = WorkFolder(self.output).path
+            if not fallback.recall(folder, self._wanted(self.asked)).changed:
+                self.asked = self._as_begun()
+            asked = self._wanted(self.asked)
             self.forced = fallback.begin(folder, asked, self.held, self.settings, self.clip)
             while True:
                 self._use(fallback.applied(self.asked, self.forced.changed))
@@ -157,6 +153,21 @@ class Job:
                     if not error.next_step:
                         raise
                     self._fall_back(error)
+
+    def _as_begun(self) -> Loaded:
+        """The settings that unfinished work was begun with on another machine, where only the profiles differ."""
+        begun = WorkFolder(self.output).begun()
+        same = {key: begun.get(key) == value for key, value in self._clip_and_processor().items()}
+        if not all(same.values()):
+            return self.asked
+        taken, differences = go_on_as_begun(begun, self.processor.name, self.asked)
+        wanted = taken.settings
+        on_gpu = choose_device(wanted, lambda _: None) == "cuda"
+        if choose_encoder(wanted.output.codec, on_gpu, wanted.output.require_gpu).name != begun.get("encoder"):
+            return self.asked  # it starts anew, and then with what fits this machine
+        if differences:
+            self.notes.warn(f"The clip was begun under another profile and goes on as it was begun: {differences}.")
+        return taken
 
     def _use(self, loaded: Loaded) -> None:
         self.loaded, self.settings = loaded, loaded.settings
@@ -227,7 +238,7 @@ class Job:
         return segments
 
     def _finished_segments(self, encoder: str) -> list[Segment]:
-        done = self.work.open(self._identity(encoder))
+        done = self.work.open(self._identity(encoder), asked_for(self.processor.name, self.asked))
         if self.work.changed:
             self.notes.warn(
                 f"Unfinished work on {self.output.name} was made with another {', '.join(self.work.changed)}; "
@@ -240,20 +251,17 @@ class Job:
     def _identity(self, encoder: str) -> dict[str, Any]:
         return {
             "encoder": encoder,
-            "device": self.context.device,
             "models": [[model["name"], model["sha256"]] for model in self.context.models],
             **self._wanted(self.loaded),
         }
 
     def _wanted(self, loaded: Loaded) -> dict[str, Any]:
         """What the frames depend on, as far as it is known before anything is opened."""
-        sections = {"engine", "output", "hardware", self.processor.name}
-        flat = settings_module.flatten(loaded.settings.model_dump())
-        return {
-            "clip": fingerprint(self.clip.path),
-            "processor version": f"{self.processor.name} {self.processor.version}",
-            **{k: v for k, v in flat.items() if k.split(".")[0] in sections and k not in _NOT_IN_IDENTITY},
-        }
+        return {**self._clip_and_processor(), **frames_settings(self.processor.name, loaded)}
+
+    def _clip_and_processor(self) -> dict[str, Any]:
+        version = f"{self.processor.name} {self.processor.version}"
+        return {"clip": fingerprint(self.clip.path), "processor version": version}
 
     def _pipeline(self, done: list[Segment]) -> Pipeline:
         engine = self.settings.engine

@@ -159,6 +159,23 @@ def load(
     return Loaded(_build(merged, origin), origin, limited)
 
 
+def replaced(loaded: Loaded, values: Mapping[str, Any], origin: str) -> Loaded:
+    """Merged settings with some values replaced, checked like all others.
+
+    Args:
+        loaded: the settings.
+        values: by dotted key.
+        origin: where the values come from.
+
+    Raises:
+        UsageError: an unknown key or a value out of range.
+    """
+    for key in values:
+        _known(key, origin)
+    origins = {**loaded.origin, **dict.fromkeys(values, origin)}
+    return Loaded(_build({**flatten(loaded.settings.model_dump()), **values}, origins), origins, loaded.limited)
+
+
 def profile_values(name: str) -> dict[str, Any]:
     """What a profile sets, by dotted key, without its limits."""
     return flatten({k: v for k, v in _profile(name).items() if k != "limits"})

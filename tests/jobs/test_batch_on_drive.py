@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 
@@ -26,11 +27,10 @@ def batch(place, drive, processor="averager", **more):
         place / "in",
         processor,
         output=place / "out",
-        profile="cpu",
         overrides=FAST,
         files=drive,
         executor=executor,
-        **more,
+        **{"profile": "cpu", **more},
     )
 
 
@@ -108,6 +108,55 @@ def test_another_machine_goes_on_after_the_segments_that_were_shipped(workplace)
     result = batch(workplace, drive, "slowest_averager", progress=again.append)
     assert result.counts["done"] == 1, result.jobs[0].reason
     assert next(e for e in again if e["event"] == "start")["resumed_at_frame"] > 0
+    whole = framelane.process_video(
+        workplace / "in" / "a.mp4", "averager", output=workplace / "whole.mp4", profile="cpu", overrides=FAST
+    )
+    check(workplace, {"a.mp4": frame_hashes(whole.output_path)})
+
+
+def begun_under(profile, place, drive):
+    """A batch of one clip, stopped after three segments, on a machine that is then gone."""
+    cut(place / "in" / "a.mp4", seconds=3, height=520)
+    cancel, events = threading.Event(), []
+
+    def listen(event):
+        events.append(event)
+        if event["event"] == "segment" and event["index"] == 2:
+            cancel.set()
+
+    with pytest.raises(Cancelled):
+        batch(place, drive, "slowest_averager", progress=listen, cancel=cancel, profile=profile)
+    shutil.rmtree(place / "cache" / "work")
+    return events
+
+
+def test_a_machine_with_another_profile_goes_on_as_the_clip_was_begun(workplace):  # noqa: F811
+    drive, again = Drive(), []
+    begun_under("memory_saver", workplace, drive)
+    result = batch(workplace, drive, "slowest_averager", progress=again.append)
+    assert result.counts["done"] == 1, result.jobs[0].reason
+    start = next(event for event in again if event["event"] == "start")
+    assert (start["profile"], start["resumed_at_frame"] > 0) == ("cpu", True)
+    assert start["working_size"][1] == 480, "as the other profile had it, not as this one"
+    said = [event["message"] for event in again if event["event"] == "warning"]
+    assert any("begun under another profile" in text and "hardware.working_height=480" in text for text in said)
+    whole = framelane.process_video(
+        workplace / "in" / "a.mp4", "averager", output=workplace / "whole.mp4", profile="memory_saver", overrides=FAST
+    )
+    check(workplace, {"a.mp4": frame_hashes(whole.output_path)})
+
+
+def test_a_clip_begun_with_another_encoder_starts_anew_and_says_so(workplace):  # noqa: F811
+    drive, again = Drive(), []
+    begun_under("memory_saver", workplace, drive)
+    (job,) = (workplace / "out" / ".framelane" / "segments").glob("*/job.json")
+    job.write_text(json.dumps({**json.loads(job.read_text()), "encoder": "h264_nvenc"}))
+    result = batch(workplace, drive, "slowest_averager", progress=again.append)
+    assert result.counts["done"] == 1, result.jobs[0].reason
+    start = next(event for event in again if event["event"] == "start")
+    assert (start["working_size"], start["resumed_at_frame"]) == (None, 0), "anew, and as this machine's profile has it"
+    said = [event["message"] for event in again if event["event"] == "warning"]
+    assert any("made with another encoder" in text for text in said), said
     whole = framelane.process_video(
         workplace / "in" / "a.mp4", "averager", output=workplace / "whole.mp4", profile="cpu", overrides=FAST
     )

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framelane import job
 from framelane import settings as settings_module
 from framelane.errors import FramelaneError
+from framelane.identity import NOT_IN_FRAMES, result_settings
 from framelane.jobs.files import DriveGone
-from framelane.jobs.ledger import JobRecord, Ledger, job_identity, result_settings
+from framelane.jobs.ledger import JobRecord, Ledger, job_identity
 from framelane.jobs.storage import ship
 from support.drive import Drive, parts_in
 
@@ -76,10 +76,10 @@ def test_settings_that_change_no_result_change_no_identity():
     others = {
         "hardware.batch_size": 3, "hardware.threads": 1, "hardware.gpu_memory_limit": 0.5, "hardware.gpu_memory_gb": 2.0,
         "hardware.empty_cache_every": 7, "hardware.device": "cuda", "hardware.gradient_checkpointing": True,
-            "hardware.cpu_affinity": [0], "hardware.ram_limit": 4,
+        "hardware.cpu_affinity": [0], "hardware.ram_limit": 4,
         "engine.queue_batches": 5, "engine.min_free_mb": 1, "output.require_gpu": True, "output.overwrite": True,
     }  # fmt: skip
-    assert others.keys() >= job._NOT_IN_IDENTITY, "what the engine leaves out of its identity, the ledger does too"
+    assert others.keys() >= NOT_IN_FRAMES, "what the engine leaves out of its identity, the ledger does too"
     for key, value in others.items():
         assert flat[key] != value
         assert identity(loaded(**{key: value})) == base, key

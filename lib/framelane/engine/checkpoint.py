@@ -88,11 +88,17 @@ class WorkFolder:
         self.changed: list[str] = []
         self._lock: Any = None
 
-    def open(self, identity: dict[str, Any]) -> list[Segment]:
+    def begun(self) -> dict[str, Any]:
+        """The identity of unfinished work, and with ``"asked for"`` what was asked for; empty where there is none."""
+        known = self._read(self.path / "job.json")
+        return known if isinstance(known, dict) else {}
+
+    def open(self, identity: dict[str, Any], asked_for: str = "") -> list[Segment]:
         """Take the folder for this process and read what is finished.
 
         Args:
             identity: everything that the frames depend on. Work of another identity is removed.
+            asked_for: is kept beside it, for other machines (see ``framelane.identity``).
 
         Returns:
             The finished segments, in order, without gaps.
@@ -103,12 +109,13 @@ class WorkFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._take_lock()
-            known = self._read(self.path / "job.json")
-            if known != json.loads(json.dumps(identity)):
+            known = self.begun()
+            wanted = json.loads(json.dumps(identity))
+            if {key: value for key, value in known.items() if key != "asked for"} != wanted:
                 self._clear()
-                self._write(self.path / "job.json", identity)
+                self._write(self.path / "job.json", {**identity, "asked for": asked_for})
                 sync_folder(self.path)
-                self.changed = sorted(k for k in identity if known and known.get(k) != identity[k])
+                self.changed = sorted(key for key in wanted if known and known.get(key) != wanted[key])
         except OSError as error:
             raise write_error(self.path, error) from error
         return self._finished()

@@ -11,7 +11,6 @@ Below the output folder stands ``.framelane/``::
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -20,21 +19,15 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from framelane import settings as settings_module
+from framelane.identity import digest, result_settings
 from framelane.jobs.chain import Link
 from framelane.jobs.claims import Claim, Claims
 from framelane.jobs.files import LOCAL, Content, Files, Unverified, refused
 from framelane.jobs.parts import Sweeper, put
-from framelane.resources import data_path
-from framelane.schema import Settings
 from framelane.settings import Loaded
 
 STATE = ".framelane"
 """The folder below the output folder that is not for users."""
-
-# Of the hardware only what the result depends on by its nature, and only as the user set it.
-_HARDWARE = {"hardware.working_height", "hardware.mixed_precision"}
-_NOT_IN_IDENTITY = {"engine.queue_batches", "engine.min_free_mb", "output.require_gpu", "output.overwrite"}
 
 
 def job_identity(clip_fingerprint: str, relative: PurePosixPath, processor: str, version: int, loaded: Loaded) -> str:
@@ -54,20 +47,7 @@ def job_identity(clip_fingerprint: str, relative: PurePosixPath, processor: str,
         "processor": [processor, version],
         "settings": result_settings(processor, loaded),
     }
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
-
-
-def result_settings(processor: str, loaded: Loaded) -> dict[str, Any]:
-    """The settings that a job's result depends on, by dotted key, without what the profile did to them."""
-    sections = {"engine", "output", "gif", processor}
-    mode = settings_module.read_yaml(data_path("configs", "modes", f"{loaded.settings.mode}.yaml"))
-    without = settings_module.flatten(Settings.model_validate(mode).model_dump())
-    flat = settings_module.flatten(loaded.settings.model_dump())
-    return {
-        key: without[key] if loaded.origin.get(key, "").startswith("profile ") else value
-        for key, value in flat.items()
-        if key in _HARDWARE or (key.split(".")[0] in sections and key not in _NOT_IN_IDENTITY)
-    }
+    return digest(data)
 
 
 @dataclass(frozen=True)

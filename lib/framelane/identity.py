@@ -1,0 +1,95 @@
+"""What a job's frames depend on, and whether unfinished work may be gone on with.
+
+Two answers, for two questions. :func:`result_settings` is what the user asked for, the same under every profile: by it a
+batch knows a finished job on any machine. :func:`frames_settings` is what the frames were in fact made with: by it a job
+knows whether its finished segments and the next ones belong together. Where the first is the same and the second is not,
+only the profile differs, and :func:`go_on_as_begun` takes the settings with which the work was begun.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from framelane import settings as settings_module
+from framelane.errors import UsageError
+from framelane.resources import data_path
+from framelane.schema import Settings
+from framelane.settings import Loaded
+
+BEGUN = "profile of the machine that began the clip"
+"""The origin of a setting that unfinished work brought; like any profile's, it is not the user's own."""
+
+# Of the hardware only what the result depends on by its nature, and only as the user set it.
+_ASKED_OF_HARDWARE = {"hardware.working_height", "hardware.mixed_precision"}
+
+_NO_RESULT = {"engine.queue_batches", "engine.min_free_mb", "output.require_gpu", "output.overwrite"}
+
+NOT_IN_FRAMES = _NO_RESULT | {
+    "hardware.device", "hardware.batch_size", "hardware.gpu_memory_limit", "hardware.gpu_memory_gb",
+    "hardware.empty_cache_every", "hardware.threads", "hardware.cpu_affinity", "hardware.ram_limit",
+}  # fmt: skip
+"""What frames do not depend on: changing it throws no finished segments away. A device changes them by rounding only."""
+
+
+def result_settings(processor: str, loaded: Loaded) -> dict[str, Any]:
+    """The settings that a job's result depends on, by dotted key, without what the profile did to them.
+
+    Args:
+        processor: its name.
+        loaded: the merged settings. What a profile chose or limited counts with the value that it would have without
+            any profile, so that what is begun on one machine is gone on with on another.
+    """
+    sections = {"engine", "output", "gif", processor}
+    mode = settings_module.read_yaml(data_path("configs", "modes", f"{loaded.settings.mode}.yaml"))
+    without = settings_module.flatten(Settings.model_validate(mode).model_dump())
+    flat = settings_module.flatten(loaded.settings.model_dump())
+    return {
+        key: without[key] if loaded.origin.get(key, "").startswith("profile ") else value
+        for key, value in flat.items()
+        if key in _ASKED_OF_HARDWARE or (key.split(".")[0] in sections and key not in _NO_RESULT)
+    }
+
+
+def frames_settings(processor: str, loaded: Loaded) -> dict[str, Any]:
+    """The settings that the frames depend on, by dotted key, as they are."""
+    sections = {"engine", "output", "hardware", processor}
+    flat = settings_module.flatten(loaded.settings.model_dump())
+    return {key: value for key, value in flat.items() if key.split(".")[0] in sections and key not in NOT_IN_FRAMES}
+
+
+def asked_for(processor: str, loaded: Loaded) -> str:
+    """A digest of what the user asked for, 64 hex digits; see :func:`result_settings`."""
+    return digest(result_settings(processor, loaded))
+
+
+def digest(data: object) -> str:
+    """SHA-256 of plain data, in hex digits; the same whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def go_on_as_begun(begun: Mapping[str, Any], processor: str, loaded: Loaded) -> tuple[Loaded, str]:
+    """Settings for going on with unfinished work that was begun under another profile.
+
+    Args:
+        begun: the ``job.json`` of the unfinished work.
+        processor: its name.
+        loaded: what this machine would take.
+
+    Returns:
+        The settings with which the work was begun, and the differences in words; ``loaded`` itself and ``""`` where there
+        is none, or where the user asks for something else.
+    """
+    if begun.get("asked for") != asked_for(processor, loaded):
+        return loaded, ""
+    mine = json.loads(json.dumps(frames_settings(processor, loaded)))
+    theirs = {key: begun[key] for key, value in mine.items() if key in begun and begun[key] != value}
+    if not theirs:
+        return loaded, ""
+    try:
+        taken = settings_module.replaced(loaded, theirs, BEGUN)
+    except UsageError:  # of another release
+        return loaded, ""
+    return taken, ", ".join(f"{key}={value}" for key, value in sorted(theirs.items()))
