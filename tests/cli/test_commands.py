@@ -18,7 +18,8 @@ def test_events_are_json_lines_on_stdout(tmp_path):
     assert kinds[-1] == "done"
     assert "segment" in kinds
     progress = [event for event in events if event["event"] == "progress"][-1]
-    assert set(progress) == {"event", "frame", "frames", "fps", "eta_s", "stage_ms"}
+    # Beside them stand the sensors that answer here, such as "ram".
+    assert set(progress) >= {"event", "frame", "frames", "fps", "eta_s", "stage_ms"}
     assert set(progress["stage_ms"]) == {"decode", "process", "encode"}
     assert "Video" in done.stderr
 
