@@ -16,14 +16,18 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from cli.test_bad_input import framelane
+from framelane.engine.checkpoint import WorkFolder
 from framelane.errors import FramelaneError, UsageError
-from framelane.jobs import planning
+from framelane.jobs import executors, planning
+from framelane.jobs.batch import process_folder
 from framelane.jobs.discover import Discovery, Found
 from framelane.jobs.figures import Figures
 from framelane.jobs.plan import State, make_plan
 from framelane.jobs.plan_view import plan_box, plan_data
 from framelane.jobs.planning import Wanted, plan_clips
 from framelane.jobs.session import Clock, parse_budget, session_clock, spoken
+from framelane.jobs.spec import local_output
+from framelane.jobs.standing import identify
 from framelane.jobs.walk import Skipped
 from framelane.settings import load
 from support import processors  # noqa: F401  registers "copy"
@@ -384,3 +388,20 @@ def test_settings_beside_a_clip_are_its_own_and_wrong_ones_skip_it_alone(tmp_pat
     assert "wrong.yaml" in skipped.reason
     given = Wanted(profile="cpu", overrides={"engine.segment_seconds": 2.0})
     assert given.loaded_for(walker.found).settings.engine.segment_seconds == 2  # the command line is stronger
+
+
+def test_what_the_output_folder_has_is_not_planned_again(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(executors, "WORKER", "support.worker")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    place, out = folder(tmp_path), tmp_path / "out"
+    wanted = Wanted(profile="cpu", overrides={"gif.enabled": False, "output.preset": "ultrafast"})
+    process_folder(place, "copy", output=out, profile="cpu", overrides=wanted.overrides, include=["street*"])
+    made = plan_clips(place, "copy", output=out, wanted=wanted, budget=None)
+    assert [job.state for job in made.jobs] == [State.DONE, State.FITS]
+    identity = identify("copy")(made.jobs[1].found, wanted.loaded())
+    (WorkFolder(local_output(identity)).path / "segment-000000").mkdir(parents=True)
+    (WorkFolder(local_output(identity)).path / "segment-000000" / "record.json").write_text("{}")
+    again = plan_clips(place, "copy", output=out, wanted=wanted, budget=None)
+    assert [job.segments_done for job in again.jobs] == [0, 1]
+    changed = Wanted(profile="cpu", overrides={**wanted.overrides, "output.quality": 30})
+    assert plan_clips(place, "copy", output=out, wanted=changed, budget=None).jobs[0].state is State.FITS

@@ -17,7 +17,7 @@ from framelane.jobs import remembered as store
 from framelane.jobs.figures import Observation, fit, gif_megapixels, observe
 from framelane.jobs.measure import cut_head, measure
 from framelane.jobs.throughput import Estimator, warm_up, without_an_accident
-from framelane.settings import load
+from framelane.settings import fields, flatten, load
 from framelane.video.clip import probe
 from support import processors  # noqa: F401  registers "copy"
 from support.clips import STREET, WALKER
@@ -377,6 +377,22 @@ def test_measuring_runs_the_real_pipeline_and_leaves_nothing(tmp_path, monkeypat
     assert heard[0]["event"] == "measuring"
     assert {event["event"] for event in heard} <= {"measuring", "progress", "warning", "degraded"}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_measured_has_the_jobs_settings_and_no_more_of_the_users_own():
+    heard = []
+
+    def run(clip, processor, *, overrides, **_):
+        heard.append(load(overrides=overrides))
+        raise Cancelled("seen enough")
+
+    wanted = load(mode="fast", profile="cpu", overrides={"attention.method": "rollout"})
+    with pytest.raises(Cancelled):
+        measure(WALKER, "copy", wanted, run=run)
+    flat = {key: value for key, value in flatten(wanted.settings.model_dump()).items() if "min_free" not in key}
+    assert flat.items() <= flatten(heard[0].settings.model_dump()).items()
+    own = {key for key, _ in fields() if heard[0].is_own(key)}
+    assert own == {"mode", "profile", "attention.method", "engine.min_free_mb", "output.overwrite"}
 
 
 def test_measuring_ends_when_it_takes_too_long():

@@ -130,6 +130,26 @@ def test_start_time_is_kept(tmp_path):
     assert frame_times(tmp_path / "out.mp4") == frame_times(clip)
 
 
+def test_a_clip_cut_without_encoding_is_whole(tmp_path):
+    """Its header also counts the frames before the cut, which are there to be decoded and never shown."""
+    clip = tmp_path / "cut.mp4"
+    ffmpeg("-ss", "2", "-t", "3", "-i", STREET, "-c", "copy", clip)
+    events = []
+    made = framelane.process_video(clip, "copy", output=tmp_path / "o.mp4", overrides=FAST, progress=events.append)
+    shown = len(frame_times(clip))
+    assert clip_header_frames(clip) > shown + 2, "nothing is hidden in this clip"
+    assert frame_times(tmp_path / "o.mp4") == frame_times(clip)
+    assert made.report["warnings"] == []
+    assert abs(next(event for event in events if event["event"] == "start")["frames"] - shown) <= 5
+
+
+def clip_header_frames(path):
+    import av
+
+    with av.open(str(path)) as container:
+        return container.streams.video[0].frames
+
+
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 @pytest.mark.parametrize("processor", ["copy", "repaint"])
 def test_rotation_is_kept_and_seen_upright(tmp_path, degrees, processor):

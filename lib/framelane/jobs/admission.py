@@ -10,17 +10,18 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from framelane.engine.checkpoint import WorkFolder
 from framelane.engine.events import Event, Listener
 from framelane.errors import Cancelled, FramelaneError
 from framelane.jobs.carry import Process
 from framelane.jobs.discover import Discovery, Found
 from framelane.jobs.figures import observe
+from framelane.jobs.files import Files
 from framelane.jobs.plan import Admission, Plan
 from framelane.jobs.planning import Wanted, plan_found
 from framelane.jobs.remembered import kind_of_job, remember
 from framelane.jobs.session import parse_budget, session_clock
 from framelane.jobs.spec import JobSpec
+from framelane.jobs.standing import segments_done
 from framelane.jobs.state import JobState
 
 
@@ -73,6 +74,7 @@ def make_admissions(
     *,
     budget: str | float,
     process: Process,
+    files: Files,
     listener: Listener,
     cancel: threading.Event,
 ) -> Admissions | None:
@@ -85,6 +87,7 @@ def make_admissions(
         wanted: the settings.
         budget: of the session.
         process: processes the head of a clip where that is needed, so that models are loaded once.
+        files: the way to the storage of the output folder, where another machine's segments may lie.
         listener: takes events.
         cancel: set by anyone to stop.
     """
@@ -92,7 +95,7 @@ def make_admissions(
         return None
     waiting = {job.name: job for job in jobs if job.state == "waiting"}
     found = [one for one in discovery.found if str(one.output) in waiting]
-    begun = {one.relative: _segments(waiting[str(one.output)]) for one in found}
+    begun = {one.relative: _begun(waiting[str(one.output)], files) for one in found}
     try:
         plan = plan_found(
             Discovery(found, discovery.skipped, discovery.others), processor, wanted, budget=budget, segments_done=begun,
@@ -106,19 +109,16 @@ def make_admissions(
     return Admissions(plan, wanted)
 
 
+def _begun(job: JobState, files: Files) -> int:
+    return segments_done(Path(job.spec.out), job.spec.identity, files) if job.spec else 0
+
+
 def _told(event: Event, listener: Listener) -> None:
     """Of measuring only what people must know: it is no job."""
     if event["event"] in ("warning", "degraded"):
         listener(event)
     elif event["event"] == "measuring":
         listener(Event(event="batch", phase="measuring", message=event["message"]))
-
-
-def _segments(job: JobState) -> int:
-    """How many segments of a job lie finished on this machine."""
-    if job.spec is None:
-        return 0
-    return sum(1 for _ in WorkFolder(job.spec.local).path.glob("segment-??????/record.json"))
 
 
 def _measured_by(process: Process) -> Callable[..., None]:

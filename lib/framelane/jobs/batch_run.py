@@ -18,7 +18,7 @@ from framelane.engine.events import Event, Listener
 from framelane.errors import Cancelled, FramelaneError, UsageError, chain
 from framelane.jobs.admission import Admissions, make_admissions
 from framelane.jobs.discover import Discovery, Found
-from framelane.jobs.ledger import Ledger, job_identity
+from framelane.jobs.ledger import Ledger
 from framelane.jobs.notify import Hook
 from framelane.jobs.page import write_page
 from framelane.jobs.plan import Plan
@@ -27,10 +27,9 @@ from framelane.jobs.runner import Runner, Running
 from framelane.jobs.session import parse_budget
 from framelane.jobs.sniff import named_like_a_clip
 from framelane.jobs.spec import Executor, JobSpec, work_root
+from framelane.jobs.standing import identify
 from framelane.jobs.state import BatchResult, JobState, counts
 from framelane.jobs.storage import DriveGone, Files, files_for
-from framelane.processors.base import create
-from framelane.video.clip import fingerprint
 
 _POLL_S = 0.2
 _KEPT_DAYS = 30
@@ -113,13 +112,12 @@ class BatchRun:
             loaded = order.wanted.loaded_for(found)
             config = order.wanted.config
             given = settings_module.flatten(settings_module.read_yaml(Path(config))) if config else {}
-            version = create(order.processor).version
             job.spec = JobSpec(
                 name=str(found.output),
                 clip=str(found.path.absolute()),
                 processor=order.processor,
                 out=str(order.out.absolute()),
-                identity=job_identity(fingerprint(found.path), found.relative, order.processor, version, loaded),
+                identity=identify(order.processor)(found, loaded),
                 mode=order.wanted.mode,
                 profile=order.wanted.profile,
                 overrides={**given, **order.wanted.overrides_for(found)},
@@ -139,7 +137,7 @@ class BatchRun:
             return None
         made = make_admissions(
             discovery, self.jobs, order.processor, order.wanted, budget=order.budget, process=process,
-            listener=self.listener, cancel=self.cancel,
+            files=self.files, listener=self.listener, cancel=self.cancel,
         )  # fmt: skip
         if made is not None:
             self.plan = made.plan

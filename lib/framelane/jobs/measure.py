@@ -12,7 +12,7 @@ from typing import Any
 from framelane.engine.events import Event
 from framelane.errors import Cancelled, FramelaneError
 from framelane.jobs.figures import Observation, observe
-from framelane.run import process_video
+from framelane.run import load_settings, process_video
 from framelane.settings import Loaded, flatten
 from framelane.video.clip import open_container, probe, video_stream
 
@@ -54,7 +54,7 @@ def measure(
         head = cut_head(Path(clip), Path(folder), head_s)
         watch = _Watch(listener, limit_s, cancel)
         listener(Event(event="measuring", message=f"measuring on the first seconds of {Path(clip).name}"))
-        settings = {**flatten(loaded.settings.model_dump()), "engine.min_free_mb": 0, "output.overwrite": False}
+        settings = {**_given(loaded), "engine.min_free_mb": 0, "output.overwrite": False}
         try:
             run(
                 head, processor, output=Path(folder) / "head-result.mp4", overrides=settings, progress=watch,
@@ -69,6 +69,14 @@ def measure(
             f"Nothing of {clip} was finished within {_PATIENCE * limit_s:.0f} s, so what it will take cannot be told."
         )
     return seen
+
+
+def _given(loaded: Loaded) -> dict[str, Any]:
+    """What has to be given so that a job has these settings: all of them would count as the user's own."""
+    wanted = loaded.settings
+    without = flatten(load_settings(wanted.mode, wanted.profile, None, {}).settings.model_dump())
+    differing = {key: value for key, value in flatten(wanted.model_dump()).items() if value != without[key]}
+    return {**differing, "mode": wanted.mode, "profile": wanted.profile}
 
 
 class _Watch:

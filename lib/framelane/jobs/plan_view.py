@@ -69,11 +69,12 @@ def _job_data(job: PlannedJob) -> dict[str, Any]:
 
 
 def _jobs(plan: Plan) -> Table:
-    table = Table(box=boxes.SIMPLE_HEAD, expand=True, pad_edge=False)
-    table.add_column("clip", overflow="fold", ratio=1, min_width=12)
+    table = Table(box=boxes.SIMPLE_HEAD, expand=True, pad_edge=False, collapse_padding=True, padding=(0, 1, 0, 0))
+    table.add_column("clip", overflow="fold", ratio=1, min_width=14)
     for heading in ("length", "size", "worked\nat", "MB", "seg-\nments", "takes"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("this\nsession", min_width=12)
+    # As wide as what it says: the names need every column that is left.
+    table.add_column("this\nsession", no_wrap=True)
     for job in plan.jobs:
         table.add_row(*_row(job))
     return table

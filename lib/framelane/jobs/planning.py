@@ -15,10 +15,13 @@ from framelane.engine.events import Event
 from framelane.errors import FramelaneError, UsageError
 from framelane.jobs.discover import Discovery, Found, find_clips, nothing_found, one_clip, ordered
 from framelane.jobs.figures import Figures, fit
+from framelane.jobs.ledger import Ledger
 from framelane.jobs.measure import Run, measure
 from framelane.jobs.plan import Known, Plan, make_plan
 from framelane.jobs.remembered import kind_of_job, remember, remembered
 from framelane.jobs.session import DEFAULT_BUDGET, parse_budget, session_clock
+from framelane.jobs.standing import identify, segments_done
+from framelane.jobs.storage import files_for
 from framelane.jobs.walk import Skipped
 from framelane.processors.base import create
 from framelane.run import load_settings, process_video
@@ -103,13 +106,10 @@ def plan_clips(
     order: str = "name",
     budget: str | float | None = DEFAULT_BUDGET,
     again: bool = False,
-    ledger: Known | None = None,
-    identify: Callable[[Found, Loaded], str] | None = None,
-    segments_done: Mapping[PurePosixPath, int] | None = None,
     listener: Callable[[Event], None] = lambda _: None,
     cancel: threading.Event | None = None,
 ) -> Plan:
-    """Find the clips and plan the session.
+    """Find the clips and plan the session, without what the output folder has already.
 
     Args:
         source: a folder, or one clip.
@@ -121,23 +121,30 @@ def plan_clips(
         order: as in :func:`~framelane.jobs.discover.ordered`.
         budget: as :func:`~framelane.jobs.session.parse_budget` reads it; None is no limit.
         again: measure even where this machine's figures are remembered.
-        ledger: knows the jobs that are done.
-        identify: the identity under which the ledger knows a clip's job.
-        segments_done: of clips that an earlier session began.
         listener: takes the events of measuring, in this thread.
         cancel: set it to stop.
 
     Raises:
         UsageError: something given is wrong.
+        DriveGone: the storage of the output folder does not answer.
         FramelaneError: no clip could be measured.
         Cancelled: it was cancelled.
     """
     create(processor)
     discovery = find(source, output, include=include, exclude=exclude, order=order)
-    return plan_found(
-        discovery, processor, wanted or Wanted(), budget=budget, again=again, ledger=ledger, identify=identify,
-        segments_done=segments_done, listener=listener, cancel=cancel,
-    )  # fmt: skip
+    given = wanted or Wanted()
+    more: dict[str, Any] = {}
+    if output is not None and Path(source).is_dir() and Path(output).is_dir():
+        out = Path(output)
+        files = files_for(out)
+        settings, identity = given.loaded(), identify(processor)
+        discovery, own = _own_settings(discovery, given)
+        begun = {
+            found.relative: segments_done(out, identity(found, own.get(found.relative, settings)), files)
+            for found in discovery.found
+        }
+        more = {"ledger": Ledger(out, files), "identify": identity, "segments_done": begun}
+    return plan_found(discovery, processor, given, budget=budget, again=again, listener=listener, cancel=cancel, **more)
 
 
 def plan_found(

@@ -20,6 +20,11 @@ def work_root() -> Path:
     return cache_dir() / "work"
 
 
+def local_output(identity: str) -> Path:
+    """Where a job's output is made before it is shipped."""
+    return work_root() / identity / LOCAL_NAME
+
+
 @dataclass(frozen=True)
 class JobSpec:
     """One clip, one processor, one set of settings, one output; JSON-able.
@@ -57,7 +62,7 @@ class JobSpec:
     @property
     def local(self) -> Path:
         """Where the output is made before it is shipped."""
-        return self.work / LOCAL_NAME
+        return local_output(self.identity)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

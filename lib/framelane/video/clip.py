@@ -76,7 +76,10 @@ class Clip:
     @property
     def expected_frames(self) -> int:
         """A guess at the number of frames, for progress bars; 0 where nothing is known."""
-        return self.frames or round(self.duration * float(self.rate))
+        shown = round(self.duration * float(self.rate))
+        # MP4 and MOV also count frames that an edit list hides: before a cut, needed to decode and never shown.
+        hidden = "mov" in self.format and shown and self.frames > shown + 2
+        return shown if hidden else self.frames or shown
 
     def seconds(self, pts: int) -> float:
         """Seconds from the first frame to ``pts``."""

@@ -176,9 +176,9 @@ class Reader:
                 f"{name} is damaged at {self._damaged[0]:.2f} s ({len(self._damaged)} packets could not be decoded); "
                 "everything that decodes was processed."
             )
-        promised = max(self.clip.duration, self.clip.frames / float(self.clip.rate))
+        promised = max(self.clip.duration, self.clip.expected_frames / float(self.clip.rate))
         missing = promised - end - 2 / float(self.clip.rate)
-        if missing > _MISSING_TOLERANCE_S and self.clip.frames != self.frames_read:
+        if missing > _MISSING_TOLERANCE_S and self.clip.expected_frames != self.frames_read:
             self.warnings.append(
                 f"{name} ends at {end:.2f} s of the {promised:.2f} s its header promises; it seems cut off, "
                 "and everything up to there was processed."
