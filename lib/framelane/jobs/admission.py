@@ -47,6 +47,10 @@ class Admissions:
             pace = self._took / self._planned if self._planned else 1.0
             return self.plan.admits(found, self.clock.elapsed() + self._offset, pace=pace)
 
+    def planned_s(self, found: Found) -> float | None:
+        """Seconds that the plan gave a job; None where it knew none."""
+        return next((job.seconds for job in self.plan.jobs if job.found.relative == found.relative), None)
+
     def done(self, found: Found, trace: Iterable[tuple[float, Mapping[str, Any]]], processor: str) -> None:
         """Learn from a job that has come to its end in one piece.
 

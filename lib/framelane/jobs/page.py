@@ -119,6 +119,10 @@ def _times(job: JobState, card: Mapping[str, Any]) -> str:
         parts.append(f"{card['frames']} frames")
     if seconds := job.seconds or card.get("seconds"):
         parts.append(f"{float(seconds):.1f} s")
+    if planned := card.get("planned_s"):
+        parts.append(f"planned {float(planned):.1f} s")
+    if off := card.get("eta_error"):
+        parts.append(f"told its end within {100 * float(off['worst']):.0f} %")
     if card.get("fps"):
         parts.append(f"{float(card['fps']):.1f} frames/s")
     parts += [str(card[key]) for key in ("device", "profile") if card.get(key)]

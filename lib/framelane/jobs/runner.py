@@ -186,7 +186,10 @@ class Runner:
 
     def _record(self, job: JobState, spec: JobSpec, outcome: Outcome, running: Running) -> None:
         assert job.found is not None
+        planned = self.admissions.planned_s(job.found) if self.admissions and running.trace.whole else None
         details = {**outcome.card, "seconds": round(outcome.seconds, 2), "fps": outcome.avg_fps}
+        if planned:
+            details["planned_s"] = round(planned, 1)
         job.card = details
         self.ledger.record(
             JobRecord(
