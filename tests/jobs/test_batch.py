@@ -297,6 +297,25 @@ def test_two_runners_share_a_folder(workplace):  # noqa: F811
     assert not left_overs(workplace)
 
 
+def test_two_runners_into_two_folders_do_not_meet(workplace):  # noqa: F811
+    """The same clips, settings and identities, at the same time: each runner has work of its own."""
+    six_cuts(workplace / "in")
+    results = {}
+
+    def run(name):
+        results[name] = batch(workplace, "slow_averager", output=workplace / name)
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name, result in results.items():
+        assert [(job.state, job.reason) for job in result.jobs] == [("done", "")] * 6
+        reports = [json.loads(path.read_text()) for path in (workplace / name).rglob("*.report.json")]
+        assert sorted(report["output"] for report in reports) == sorted(str(job.output) for job in result.jobs)
+
+
 def test_a_claim_of_another_machine_is_respected(workplace):  # noqa: F811
     cut(workplace / "in" / "a.mp4")
     (workplace / "out").mkdir()
