@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.server
 import json
 import os
@@ -18,7 +19,7 @@ import pytest
 import framelane
 import support.processors  # noqa: F401
 from framelane.errors import Cancelled, UsageError
-from framelane.jobs import notify
+from framelane.jobs import batch_run, notify
 from framelane.jobs.batch_run import forget_old_work
 from framelane.jobs.executors import LocalExecutor
 from framelane.jobs.ledger import Ledger
@@ -179,6 +180,28 @@ def test_a_page_that_is_not_ours_stays(workplace, executor):  # noqa: F811
     assert (states(result), result.page) == ({"a.mp4": "done"}, None)
     assert (workplace / "out" / "index.html").read_text() == "<h1>my own</h1>"
     assert any(e["event"] == "warning" and "index.html" in e["message"] for e in events)
+
+
+def test_the_page_shows_what_earlier_batches_finished_in_the_folder(workplace, executor):  # noqa: F811
+    cut(workplace / "in" / "a.mp4")
+    shutil.copy(workplace / "in" / "a.mp4", workplace / "in" / "b.mp4")
+    batch(workplace, executor=executor)
+    result = batch(workplace, executor=executor, include=["a.mp4"], restart=True)
+    assert states(result) == {"a.mp4": "done"}
+    text = result.page.read_text()
+    assert [text.count(f"{name}.mp4</a>") == 1 for name in "ab"] == [True, True]
+    (workplace / "out" / "b.mp4").unlink()
+    assert "b.mp4" not in batch(workplace, executor=executor, include=["a.mp4"]).page.read_text()
+
+
+def test_parts_of_another_machine_go_with_the_batch_if_they_stand_still(workplace, executor, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(batch_run, "Ledger", functools.partial(Ledger, expiry_s=0.05))
+    cut(workplace / "in" / "a.mp4")
+    (workplace / "out" / "sub").mkdir(parents=True)
+    part = workplace / "out" / "sub" / f".framelane-{'0' * 16}-{'ab' * 5}-17-99.part"
+    part.write_bytes(b"half of a result")
+    assert states(batch(workplace, executor=executor)) == {"a.mp4": "done"}
+    assert not part.exists()
 
 
 def test_a_lost_output_is_made_again(workplace, executor):  # noqa: F811
