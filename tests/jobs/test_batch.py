@@ -267,6 +267,26 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", place], check=True)
 
 
+@pytest.mark.parametrize("when", ["begins", "done"])
+def test_a_clip_that_changes_while_the_batch_runs_is_not_recorded(workplace, executor, when):  # noqa: F811
+    """Its identity is of what it held when the folder was searched: a record of it would be of another clip."""
+    clip = cut(workplace / "in" / "a.mp4")
+    other = cut(workplace / "other.mp4", WALKER)
+
+    def change(event):
+        if event.get("phase") == when or event["event"] == when:
+            shutil.copy(other, clip)
+
+    first = batch(workplace, executor=executor, progress=change)
+    assert states(first) == {"a.mp4": "failed"}
+    assert "changed" in first.jobs[0].reason
+    assert not list((workplace / "out").rglob("records/*.json"))
+    restart = "--restart --include a.mp4" in first.jobs[0].reason
+    assert restart == (when == "done")
+    assert states(batch(workplace, executor=executor, restart=restart)) == {"a.mp4": "done"}
+    assert len(frame_hashes(workplace / "out" / "a.mp4")) == len(frame_hashes(other))
+
+
 def test_a_full_output_disk_loses_nothing(workplace, executor, small_disk):  # noqa: F811
     cut(workplace / "in" / "a.mp4", seconds=2)
     filler = small_disk / "filler"
