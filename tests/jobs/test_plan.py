@@ -399,8 +399,8 @@ def test_what_the_output_folder_has_is_not_planned_again(tmp_path, cache, monkey
     made = plan_clips(place, "copy", output=out, wanted=wanted, budget=None)
     assert [job.state for job in made.jobs] == [State.DONE, State.FITS]
     identity = identify("copy")(made.jobs[1].found, wanted.loaded())
-    (WorkFolder(local_output(identity)).path / "segment-000000").mkdir(parents=True)
-    (WorkFolder(local_output(identity)).path / "segment-000000" / "record.json").write_text("{}")
+    (WorkFolder(local_output(out, identity)).path / "segment-000000").mkdir(parents=True)
+    (WorkFolder(local_output(out, identity)).path / "segment-000000" / "record.json").write_text("{}")
     again = plan_clips(place, "copy", output=out, wanted=wanted, budget=None)
     assert [job.segments_done for job in again.jobs] == [0, 1]
     changed = Wanted(profile="cpu", overrides={**wanted.overrides, "output.quality": 30})

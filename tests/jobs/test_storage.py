@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -329,6 +330,13 @@ def test_put_keeps_all_or_nothing(tmp_path):
             continue
         assert path.read_bytes() == data
         assert parts_in(tmp_path) == []
+
+
+def test_put_leaves_no_part_on_a_full_disk(small_disk):
+    (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - 8192))
+    with pytest.raises(OSError, match="No space left"):
+        put(small_disk / "index.html", bytes(100_000), LOCAL)
+    assert parts_in(small_disk) == []
 
 
 # -- owners -------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import threading
 import time
@@ -22,6 +23,8 @@ from framelane.jobs.storage import DriveGone, Files
 
 GOES_ON = "finished segments are kept, and the same command goes on"
 _ATTEMPTS = 2
+_CHANGED = "The clip was changed after the folder was searched. Run the same command again."
+_CHANGED_MEANWHILE = "The clip was changed while it was worked on. Run the same command again with --restart"
 
 
 @dataclass
@@ -145,11 +148,18 @@ class Runner:
         with claim:
             if self.restart:
                 self._forget(spec)
+            if _changed(job):
+                self._set(job, "failed", _CHANGED)
+                return
             self._set(job, "running")
             outcome = self._attempts(job, spec, running)
             job.take(outcome)
             if claim.lost:
                 self._set(job, "skipped", "Another runner took it over: this one had not been heard of for too long.")
+            elif outcome.state == "done" and _changed(job):  # its result is there already
+                self._set(
+                    job, "failed", f"{_CHANGED_MEANWHILE} --include {shlex.quote(job.found.relative.as_posix())}."
+                )
             elif outcome.state == "done":
                 self._record(job, spec, outcome, running)
             elif outcome.state == "cancelled":
@@ -211,3 +221,12 @@ class Runner:
     def _set(self, job: JobState, state: State, reason: str = "") -> None:
         job.state, job.reason = state, reason
         self.changed(job)
+
+
+def _changed(job: JobState) -> bool:
+    """Whether the clip is another one than its identity was made of; one that is gone is for others to notice."""
+    try:
+        now = job.clip.stat()
+    except OSError:
+        return False
+    return job.found is not None and (now.st_size, now.st_mtime) != (job.found.size, job.found.modified)

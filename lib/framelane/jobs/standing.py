@@ -40,7 +40,7 @@ def segments_done(out: Path, identity: str, files: Files) -> int:
     Raises:
         DriveGone: the storage does not answer.
     """
-    here = sum(1 for _ in WorkFolder(local_output(identity)).path.glob("segment-??????/record.json"))
+    here = sum(1 for _ in WorkFolder(local_output(out, identity)).path.glob("segment-??????/record.json"))
     if here or not files.remote(out):
         return here
     return sum(name.startswith("segment-") for name in files.listdir(out / STATE / "segments" / identity))

@@ -25,7 +25,7 @@ from framelane.video.clip import fingerprint
 from framelane.video.writer import write_error
 
 __all__ = [
-    "LOCAL", "Content", "DriveGone", "Files", "fetch", "files_for", "is_mounted_remote", "ship", "stage_in",
+    "LOCAL", "Content", "DriveGone", "Files", "fetch", "files_for", "is_mounted_remote", "refused", "ship", "stage_in",
 ]  # fmt: skip
 
 
