@@ -287,6 +287,16 @@ def test_a_clip_that_changes_while_the_batch_runs_is_not_recorded(workplace, exe
     assert len(frame_hashes(workplace / "out" / "a.mp4")) == len(frame_hashes(other))
 
 
+def test_a_clip_that_is_only_touched_is_no_other_clip(workplace, executor):  # noqa: F811
+    clip = cut(workplace / "in" / "a.mp4")
+
+    def touch(event):
+        if event["event"] == "done":
+            os.utime(clip, (1, 1))
+
+    assert states(batch(workplace, executor=executor, progress=touch)) == {"a.mp4": "done"}
+
+
 def test_a_full_output_disk_loses_nothing(workplace, executor, small_disk):  # noqa: F811
     cut(workplace / "in" / "a.mp4", seconds=2)
     filler = small_disk / "filler"

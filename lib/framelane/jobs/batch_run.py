@@ -30,6 +30,7 @@ from framelane.jobs.spec import Executor, JobSpec, work_root
 from framelane.jobs.standing import identify
 from framelane.jobs.state import BatchResult, JobState, counts
 from framelane.jobs.storage import DriveGone, Files, files_for, refused
+from framelane.video.clip import fingerprint
 
 _POLL_S = 0.2
 _KEPT_DAYS = 30
@@ -114,12 +115,13 @@ class BatchRun:
             loaded = order.wanted.loaded_for(found)
             config = order.wanted.config
             given = settings_module.flatten(settings_module.read_yaml(Path(config))) if config else {}
+            job.content = fingerprint(found.path)
             job.spec = JobSpec(
                 name=str(found.output),
                 clip=str(found.path.absolute()),
                 processor=order.processor,
                 out=str(order.out.absolute()),
-                identity=identify(order.processor)(found, loaded),
+                identity=identify(order.processor)(found, loaded, job.content),
                 mode=order.wanted.mode,
                 profile=order.wanted.profile,
                 overrides={**given, **order.wanted.overrides_for(found)},
