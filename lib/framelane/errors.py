@@ -37,5 +37,9 @@ class OutOfMemory(FramelaneError):
 
 def chain(error: BaseException) -> str:
     """One line for an error that is not ours: its type and its first line, for the end of a sentence."""
+    # FFmpeg's errors have a number of their own and repeat the file's name: neither is for people.
+    plain = getattr(error, "strerror", None) if type(error).__module__.startswith("av.") else None
+    if plain:
+        return str(plain)
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

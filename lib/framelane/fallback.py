@@ -66,7 +66,7 @@ def next_step(settings: Settings, clip: Clip, device: str) -> dict[str, Any]:
 def sentence(step: Mapping[str, Any], why: str) -> str:
     """What is changed and why, for events and the report."""
     if "hardware.device" in step:
-        return f"{why} The clip is gone on with on the CPU."
+        return f"{why} The clip goes on on the CPU."
     return f"{why} The clip is done anew at {step['hardware.working_height']} lines, and scaled back up."
 
 

@@ -369,6 +369,7 @@ class Job:
             "seconds": round(seconds, 2),
             "avg_fps": round(meter.written / seconds, 2),
             "stage_ms": meter.stage_ms(),
+            "eta_error": self.pipeline.forecast.errors(),
             "settings": self.settings.model_dump(),
             "degradations": self.notes.saved["degradations"],
             "warnings": self.notes.saved["warnings"],

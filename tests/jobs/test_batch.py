@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.server
 import json
 import os
@@ -18,7 +19,7 @@ import pytest
 import framelane
 import support.processors  # noqa: F401
 from framelane.errors import Cancelled, UsageError
-from framelane.jobs import notify
+from framelane.jobs import batch_run, notify
 from framelane.jobs.batch_run import forget_old_work
 from framelane.jobs.executors import LocalExecutor
 from framelane.jobs.ledger import Ledger
@@ -181,6 +182,28 @@ def test_a_page_that_is_not_ours_stays(workplace, executor):  # noqa: F811
     assert any(e["event"] == "warning" and "index.html" in e["message"] for e in events)
 
 
+def test_the_page_shows_what_earlier_batches_finished_in_the_folder(workplace, executor):  # noqa: F811
+    cut(workplace / "in" / "a.mp4")
+    shutil.copy(workplace / "in" / "a.mp4", workplace / "in" / "b.mp4")
+    batch(workplace, executor=executor)
+    result = batch(workplace, executor=executor, include=["a.mp4"], restart=True)
+    assert states(result) == {"a.mp4": "done"}
+    text = result.page.read_text()
+    assert [text.count(f"{name}.mp4</a>") == 1 for name in "ab"] == [True, True]
+    (workplace / "out" / "b.mp4").unlink()
+    assert "b.mp4" not in batch(workplace, executor=executor, include=["a.mp4"]).page.read_text()
+
+
+def test_parts_of_another_machine_go_with_the_batch_if_they_stand_still(workplace, executor, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(batch_run, "Ledger", functools.partial(Ledger, expiry_s=0.05))
+    cut(workplace / "in" / "a.mp4")
+    (workplace / "out" / "sub").mkdir(parents=True)
+    part = workplace / "out" / "sub" / f".framelane-{'0' * 16}-{'ab' * 5}-17-99.part"
+    part.write_bytes(b"half of a result")
+    assert states(batch(workplace, executor=executor)) == {"a.mp4": "done"}
+    assert not part.exists()
+
+
 def test_a_lost_output_is_made_again(workplace, executor):  # noqa: F811
     cut(workplace / "in" / "a.mp4")
     batch(workplace, executor=executor)
@@ -244,6 +267,36 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", place], check=True)
 
 
+@pytest.mark.parametrize("when", ["begins", "done"])
+def test_a_clip_that_changes_while_the_batch_runs_is_not_recorded(workplace, executor, when):  # noqa: F811
+    """Its identity is of what it held when the folder was searched: a record of it would be of another clip."""
+    clip = cut(workplace / "in" / "a.mp4")
+    other = cut(workplace / "other.mp4", WALKER)
+
+    def change(event):
+        if event.get("phase") == when or event["event"] == when:
+            shutil.copy(other, clip)
+
+    first = batch(workplace, executor=executor, progress=change)
+    assert states(first) == {"a.mp4": "failed"}
+    assert "changed" in first.jobs[0].reason
+    assert not list((workplace / "out").rglob("records/*.json"))
+    restart = "--restart --include a.mp4" in first.jobs[0].reason
+    assert restart == (when == "done")
+    assert states(batch(workplace, executor=executor, restart=restart)) == {"a.mp4": "done"}
+    assert len(frame_hashes(workplace / "out" / "a.mp4")) == len(frame_hashes(other))
+
+
+def test_a_clip_that_is_only_touched_is_no_other_clip(workplace, executor):  # noqa: F811
+    clip = cut(workplace / "in" / "a.mp4")
+
+    def touch(event):
+        if event["event"] == "done":
+            os.utime(clip, (1, 1))
+
+    assert states(batch(workplace, executor=executor, progress=touch)) == {"a.mp4": "done"}
+
+
 def test_a_full_output_disk_loses_nothing(workplace, executor, small_disk):  # noqa: F811
     cut(workplace / "in" / "a.mp4", seconds=2)
     filler = small_disk / "filler"
@@ -295,6 +348,25 @@ def test_two_runners_share_a_folder(workplace):  # noqa: F811
     reasons = {job.reason for result in results.values() for job in result.jobs if job.state == "skipped"}
     assert reasons <= {DONE_BEFORE, "Another runner works on it."}
     assert not left_overs(workplace)
+
+
+def test_two_runners_into_two_folders_do_not_meet(workplace):  # noqa: F811
+    """The same clips, settings and identities, at the same time: each runner has work of its own."""
+    six_cuts(workplace / "in")
+    results = {}
+
+    def run(name):
+        results[name] = batch(workplace, "slow_averager", output=workplace / name)
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name, result in results.items():
+        assert [(job.state, job.reason) for job in result.jobs] == [("done", "")] * 6
+        reports = [json.loads(path.read_text()) for path in (workplace / name).rglob("*.report.json")]
+        assert sorted(report["output"] for report in reports) == sorted(str(job.output) for job in result.jobs)
 
 
 def test_a_claim_of_another_machine_is_respected(workplace):  # noqa: F811

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from framelane import settings as settings_module
 from framelane.errors import FramelaneError
-from framelane.identity import NOT_IN_FRAMES, result_settings
+from framelane.identity import NOT_IN_FRAMES, asked_for, frames_settings, go_on_as_begun, result_settings
 from framelane.jobs.files import DriveGone
 from framelane.jobs.ledger import JobRecord, Ledger, job_identity
 from framelane.jobs.storage import ship
@@ -95,6 +95,35 @@ def test_clip_path_processor_and_version_count():
     assert all(len(name) == 64 and int(name, 16) >= 0 for name in names)
     assert len(identity(load, relative="n\udcff\n'\" 🎬.mp4")) == 64, "a name that is no UTF-8"
     assert "pose" not in {key.split(".")[0] for key in result_settings("attention", load)}
+
+
+def begun_with(load, **changes):
+    """The ``job.json`` of work that was begun with these settings."""
+    return {**frames_settings("attention", load), "asked for": asked_for("attention", load), **changes}
+
+
+def test_another_profiles_work_is_gone_on_with_as_it_was_begun():
+    here, there = loaded("cpu"), loaded("t4")
+    taken, said = go_on_as_begun(begun_with(there), "attention", here)
+    assert frames_settings("attention", taken) == frames_settings("attention", there)
+    assert taken.settings.hardware.batch_size == here.settings.hardware.batch_size, "what changes no frame stays"
+    assert taken.settings.hardware.device == here.settings.hardware.device
+    assert "attention.backbone=mvit_v2_s" in said
+    assert identity(taken) == identity(here) == identity(there)
+    assert not any(taken.is_own(key) for key in ("attention.backbone", "hardware.working_height"))
+
+
+def test_other_work_is_not_gone_on_with():
+    here = loaded("cpu")
+    assert go_on_as_begun(begun_with(here), "attention", here) == (here, "")
+    assert go_on_as_begun({}, "attention", here) == (here, "")
+    for begun in (
+        begun_with(loaded("t4", attention__method="rollout")),  # the user asks for something else now
+        begun_with(loaded("t4", mode="fast")),
+        begun_with(loaded("t4"), **{"asked for": ""}),
+        begun_with(loaded("t4"), **{"attention.backbone": "of a later release"}),
+    ):
+        assert go_on_as_begun(begun, "attention", here) == (here, "")
 
 
 # -- records ------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from cli.test_bad_input import framelane
 from framelane.engine.checkpoint import WorkFolder
 from framelane.errors import FramelaneError, UsageError
 from framelane.jobs import executors, planning
+from framelane.jobs.admission import Admissions
 from framelane.jobs.batch import process_folder
 from framelane.jobs.discover import Discovery, Found
 from framelane.jobs.figures import Figures
@@ -344,7 +346,7 @@ def test_the_command_measures_once_and_remembers(tmp_path, cache):
 
 def test_the_command_refuses_in_sentences(tmp_path, cache):
     for arguments, says in (
-        (("copy", tmp_path / "clips"), "does not exist"),
+        (("copy", tmp_path / "clips"), "There is no folder and no clip"),
         (("copy", tmp_path), "There is no clip in"),
         (("copy", WALKER, "--budget", "soon"), "80m, 1h30m"),
         (("cop", WALKER), "copy"),
@@ -399,9 +401,19 @@ def test_what_the_output_folder_has_is_not_planned_again(tmp_path, cache, monkey
     made = plan_clips(place, "copy", output=out, wanted=wanted, budget=None)
     assert [job.state for job in made.jobs] == [State.DONE, State.FITS]
     identity = identify("copy")(made.jobs[1].found, wanted.loaded())
-    (WorkFolder(local_output(identity)).path / "segment-000000").mkdir(parents=True)
-    (WorkFolder(local_output(identity)).path / "segment-000000" / "record.json").write_text("{}")
+    (WorkFolder(local_output(out, identity)).path / "segment-000000").mkdir(parents=True)
+    (WorkFolder(local_output(out, identity)).path / "segment-000000" / "record.json").write_text("{}")
     again = plan_clips(place, "copy", output=out, wanted=wanted, budget=None)
     assert [job.segments_done for job in again.jobs] == [0, 1]
     changed = Wanted(profile="cpu", overrides={**wanted.overrides, "output.quality": 30})
     assert plan_clips(place, "copy", output=out, wanted=changed, budget=None).jobs[0].state is State.FITS
+
+
+def test_a_running_job_stops_before_the_segment_that_would_not_close_in_time():
+    made = plan(60, budget=200)
+    asked = Admissions(made, Wanted())
+    asked.clock, asked._offset = Clock(time.time() - 150, "a test"), 0.0
+    [job] = made.jobs
+    assert asked.goes_on(job.found, 1, took_s=45)
+    assert not asked.goes_on(job.found, 1, took_s=55), "slower than planned: the plan does not bind it"
+    assert asked.goes_on(job.found, job.segments, took_s=55), "nothing but sealing is left"

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,7 +93,7 @@ def test_any_sequence_of_faults_ends_equal_or_in_a_sentence(seed, rate, faults, 
         drive = Drive(seed, rate, tuple(faults))
         content, sentence = tried(lambda: ship(local, target, drive))
         if sentence:
-            assert str(local) in sentence
+            assert str(local.parent) in sentence
             assert "run the same command" in sentence
         else:
             assert target.read_bytes() == local.read_bytes()
@@ -142,7 +143,7 @@ def test_a_drive_that_stays_away_says_where_the_result_is(tmp_path):
     drive = Drive(dies_after=6)
     with pytest.raises(DriveGone) as failed:
         ship(local, tmp_path / "drive" / "x.mp4", drive)
-    assert f"The result is safe in {local}." in str(failed.value)
+    assert f"What was made is safe in {local.parent}." in str(failed.value)
     assert "does not answer" in str(failed.value)
     assert "Mount it again" in str(failed.value)
     assert drive.slept == sum(drive.waits)
@@ -164,7 +165,7 @@ def test_errors_that_waiting_does_not_cure_are_said_at_once(tmp_path, number, wo
     local.write_bytes(b"result")
     with pytest.raises(FramelaneError, match=word) as failed:
         ship(local, tmp_path / "drive" / "x.mp4", Broken())
-    assert str(local) in str(failed.value)
+    assert str(local.parent) in str(failed.value)
     assert parts_in(tmp_path) == [], "a full storage is not filled further with what is worth nothing"
 
 
@@ -329,6 +330,13 @@ def test_put_keeps_all_or_nothing(tmp_path):
             continue
         assert path.read_bytes() == data
         assert parts_in(tmp_path) == []
+
+
+def test_put_leaves_no_part_on_a_full_disk(small_disk):
+    (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - 8192))
+    with pytest.raises(OSError, match="No space left"):
+        put(small_disk / "index.html", bytes(100_000), LOCAL)
+    assert parts_in(small_disk) == []
 
 
 # -- owners -------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,10 @@ import pytest
 
 import framelane
 import support.processors  # noqa: F401
+from framelane.errors import FramelaneError
+from framelane.video.clip import probe as probe_clip
+from framelane.video.join import verify
+from framelane.video.writer import SegmentInfo
 from support.clips import STREET, WALKER, ffmpeg, needs_ffmpeg, synthetic
 from support.read import audio_packets, frame_times, probe, rgb_frames
 
@@ -314,3 +318,32 @@ def test_damage_in_the_middle_is_skipped_and_said(tmp_path):
     result = run(clip, tmp_path / "out.mp4")
     assert result.report["frames"] > 90
     assert np.all(np.diff(frame_times(tmp_path / "out.mp4")) > 0)
+
+
+def test_a_joined_file_that_does_not_decode_to_its_end_is_refused(tmp_path):
+    made = run(WALKER, tmp_path / "o.mp4", "repaint").output_path
+    clip, times = probe_clip(made), sorted(pts for pts, _ in packets(made))
+    first, last = SegmentInfo(len(times), times[0], times[-1]), SegmentInfo(len(times), times[0], times[-1])
+    verify(made, clip, first, last, len(times))
+    position, size = last_packet(made)
+    data = bytearray(made.read_bytes())
+    data[position : position + size] = bytes(size)
+    made.write_bytes(data)
+    with pytest.raises(FramelaneError, match="its end cannot be decoded"):
+        verify(made, clip, first, last, len(times))
+
+
+def packets(path):
+    import av
+
+    with av.open(str(path)) as container:
+        return [(packet.pts, packet.pos) for packet in container.demux(video=0) if packet.size]
+
+
+def last_packet(path):
+    """Where the packet of the last frame shown lies in the file, and its size."""
+    import av
+
+    with av.open(str(path)) as container:
+        found = [(packet.pts, packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    return max(found)[1:]

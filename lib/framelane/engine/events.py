@@ -47,17 +47,16 @@ class Meter:
         return {s: round(1000 * self.busy[s] / self.seen[s], 2) if self.seen[s] else 0.0 for s in STAGES}
 
     def progress(self) -> Event:
-        """A ``progress`` event for this moment."""
+        """A ``progress`` event for this moment, without the time that is left."""
         elapsed = time.monotonic() - self.started
         fps = self.written / elapsed if elapsed > 0 else 0.0
         frame = self.first + self.written
-        left = max(0, self.frames - frame)
         return Event(
             event="progress",
             frame=frame,
             frames=max(self.frames, frame),
             fps=round(fps, 2),
-            eta_s=round(left / fps, 1) if fps > 0 else None,
+            eta_s=None,
             stage_ms=self.stage_ms(),
         )
 

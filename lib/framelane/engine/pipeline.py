@@ -21,6 +21,7 @@ from framelane.engine.channel import Aborted, Channel
 from framelane.engine.checkpoint import Record, Segment, WorkFolder
 from framelane.engine.control import Control
 from framelane.engine.events import Event, Listener, Meter
+from framelane.engine.forecast import Forecast
 from framelane.engine.guard import Held
 from framelane.errors import Cancelled, FramelaneError, OutOfMemory, chain
 from framelane.memory import free_memory, is_out_of_memory
@@ -106,6 +107,7 @@ class Pipeline:
         self.segments = list(plan.done)
         written = sum(s.record.info.frames for s in self.segments)
         self.meter = Meter(max(plan.frames, written), written)
+        self.forecast = Forecast(self.meter.frames, written)
         self._decoded: Channel[FrameBatch] = Channel(plan.queue_batches)
         self._finished: Channel[FrameBatch | _Checkpoint] = Channel(plan.queue_batches)
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
@@ -179,13 +181,17 @@ class Pipeline:
         self._show_progress()
 
     def _show_progress(self) -> None:
-        self.listener(Event({**self.meter.progress(), **self.control.monitor.progress()}))
+        event = self.meter.progress()
+        left = self.forecast.left(event["frame"], event["frames"])
+        event["eta_s"] = None if left is None else round(left, 1)
+        self.listener(Event({**event, **self.control.monitor.progress()}))
 
     def _drain(self, timeout: float) -> None:
         try:
             while True:
                 event = self._events.get(timeout=timeout) if timeout else self._events.get_nowait()
                 if event is not None:
+                    self.forecast.hear(event)
                     self.listener(event)
         except queue.Empty:
             return

@@ -47,6 +47,23 @@ class Admissions:
             pace = self._took / self._planned if self._planned else 1.0
             return self.plan.admits(found, self.clock.elapsed() + self._offset, pace=pace)
 
+    def goes_on(self, found: Found, closed: int, took_s: float) -> bool:
+        """Whether a running job's next segment closes within the session's time, if it takes as long as its last one.
+
+        Args:
+            found: its clip.
+            closed: segments that it has finished in this run; after the last one only sealing is left, and it goes on.
+            took_s: seconds that the last of them took.
+        """
+        job = next((job for job in self.plan.jobs if job.found.relative == found.relative), None)
+        if job is None or (job.frames and closed >= job.segments - job.segments_done):
+            return True
+        return self.plan.room_s(self.clock.elapsed() + self._offset) >= took_s
+
+    def planned_s(self, found: Found) -> float | None:
+        """Seconds that the plan gave a job; None where it knew none."""
+        return next((job.seconds for job in self.plan.jobs if job.found.relative == found.relative), None)
+
     def done(self, found: Found, trace: Iterable[tuple[float, Mapping[str, Any]]], processor: str) -> None:
         """Learn from a job that has come to its end in one piece.
 

@@ -20,7 +20,7 @@ from framelane.jobs.admission import Admissions, make_admissions
 from framelane.jobs.discover import Discovery, Found
 from framelane.jobs.ledger import Ledger
 from framelane.jobs.notify import Hook
-from framelane.jobs.page import write_page
+from framelane.jobs.page import NAME, earlier, write_page
 from framelane.jobs.plan import Plan
 from framelane.jobs.planning import Wanted, find
 from framelane.jobs.runner import Runner, Running
@@ -29,7 +29,8 @@ from framelane.jobs.sniff import named_like_a_clip
 from framelane.jobs.spec import Executor, JobSpec, work_root
 from framelane.jobs.standing import identify
 from framelane.jobs.state import BatchResult, JobState, counts
-from framelane.jobs.storage import DriveGone, Files, files_for
+from framelane.jobs.storage import DriveGone, Files, files_for, refused
+from framelane.video.clip import fingerprint
 
 _POLL_S = 0.2
 _KEPT_DAYS = 30
@@ -96,6 +97,8 @@ class BatchRun:
                 admissions = self._admissions(discovery, executor)
                 self.runner = self._runner(executor, admissions)
                 self._work(executor)
+                if not self.stopped:  # of another machine's left-overs it must see twice that they stand still
+                    self._sweep()
         except KeyboardInterrupt:  # a second one: no waiting for what runs
             self.cancel.set()
         finally:
@@ -112,12 +115,13 @@ class BatchRun:
             loaded = order.wanted.loaded_for(found)
             config = order.wanted.config
             given = settings_module.flatten(settings_module.read_yaml(Path(config))) if config else {}
+            job.content = fingerprint(found.path)
             job.spec = JobSpec(
                 name=str(found.output),
                 clip=str(found.path.absolute()),
                 processor=order.processor,
                 out=str(order.out.absolute()),
-                identity=identify(order.processor)(found, loaded),
+                identity=identify(order.processor)(found, loaded, job.content),
                 mode=order.wanted.mode,
                 profile=order.wanted.profile,
                 overrides={**given, **order.wanted.overrides_for(found)},
@@ -164,6 +168,10 @@ class BatchRun:
             raise UsageError(f"The output folder {self.order.out} cannot be made ({error.strerror}).") from error
         self.ledger.sweep()
         forget_old_work()
+
+    def _sweep(self) -> None:
+        with contextlib.suppress(FramelaneError, OSError):  # the next batch does it: no reason to fail this one
+            self.ledger.sweep()
 
     # -- while it runs -----------------------------------------------------------------------------------------------
 
@@ -252,11 +260,18 @@ class BatchRun:
         return result
 
     def _page(self) -> Path | None:
+        """The page of the output folder: this batch's jobs, then what earlier ones finished there."""
+        out = self.order.out
         try:
-            return write_page(self.order.out, self.order.processor, self.jobs, self.files)
-        except (OSError, FramelaneError) as error:
-            self.listener(Event(event="warning", message=f"The page of the batch could not be written ({error})."))
-            return None
+            return write_page(
+                out, self.order.processor, [*self.jobs, *earlier(out, self.ledger, self.jobs)], self.files
+            )
+        except OSError as error:
+            problem = str(refused(out / NAME, error))
+        except FramelaneError as error:
+            problem = f"The page of the batch could not be written ({error})."
+        self.listener(Event(event="warning", message=problem))
+        return None
 
     def _summary(self, result: BatchResult) -> dict[str, Any]:
         return {**dict(result.counts), "out": str(result.out), "page": str(result.page or "")}

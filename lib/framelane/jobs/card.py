@@ -23,7 +23,7 @@ def make_card(video: Path, report: Mapping[str, Any], speeds: Sequence[Sequence[
         report: what stands beside it.
         speeds: (seconds since the start, frames done, frames a second, seconds left as told then) over the job.
     """
-    kept = ("frames", "device", "profile", "mode", "stage_ms", "working_size", "encoder")
+    kept = ("frames", "device", "profile", "mode", "stage_ms", "working_size", "encoder", "eta_error")
     metrics = report.get("metrics") or {}
     shares = metrics.get("share_per_class")
     return {

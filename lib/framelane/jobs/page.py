@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,8 +16,9 @@ from urllib.parse import quote
 
 from framelane.errors import FramelaneError
 from framelane.jobs.charts import bars, lines
+from framelane.jobs.ledger import Ledger
 from framelane.jobs.parts import put
-from framelane.jobs.state import STATES, JobState, counts
+from framelane.jobs.state import DONE_BEFORE, STATES, JobState, counts
 from framelane.jobs.storage import Files
 from framelane.report import gif_path, report_path
 
@@ -64,6 +65,20 @@ def write_page(out: Path, processor: str, jobs: Sequence[JobState], files: Files
     # Names that are no UTF-8 arrive as lone surrogates.
     put(path, page(out, processor, jobs).encode("utf-8", errors="backslashreplace"), files)
     return path
+
+
+def earlier(out: Path, ledger: Ledger, jobs: Iterable[JobState]) -> list[JobState]:
+    """What earlier batches finished in the output folder and this one did not look at: other clips were asked for.
+
+    Raises:
+        DriveGone: the storage does not answer.
+    """
+    here = {job.name for job in jobs}
+    return [
+        JobState(record.output, Path(record.relative), out / record.output, "skipped", DONE_BEFORE, card=record.details)
+        for record in ledger.records()
+        if record.output not in here and ledger.finished(record.identity)
+    ]
 
 
 def page(out: Path, processor: str, jobs: Sequence[JobState]) -> str:
@@ -119,6 +134,10 @@ def _times(job: JobState, card: Mapping[str, Any]) -> str:
         parts.append(f"{card['frames']} frames")
     if seconds := job.seconds or card.get("seconds"):
         parts.append(f"{float(seconds):.1f} s")
+    if planned := card.get("planned_s"):
+        parts.append(f"planned {float(planned):.1f} s")
+    if off := card.get("eta_error"):
+        parts.append(f"told its end within {100 * float(off['worst']):.0f} %")
     if card.get("fps"):
         parts.append(f"{float(card['fps']):.1f} frames/s")
     parts += [str(card[key]) for key in ("device", "profile") if card.get(key)]

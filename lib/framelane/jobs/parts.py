@@ -12,7 +12,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from framelane.jobs.files import Content, Files, T, Unverified
@@ -68,7 +68,12 @@ def put(path: Path, data: bytes, files: Files) -> None:
                 raise Unverified(path)
         remove_parts(path, files)
 
-    files.retry(path, passing(once))
+    try:
+        files.retry(path, passing(once))
+    except OSError:
+        with suppress(OSError):
+            remove_parts(path, files)  # on a full disk it would stay, and keep what little room there is
+        raise
 
 
 def passing(action: Callable[[], T]) -> Callable[[], T]:

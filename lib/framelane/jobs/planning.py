@@ -85,6 +85,8 @@ def find(
         FramelaneError: it is a file but no clip.
     """
     path = Path(source)
+    if not path.exists():
+        raise UsageError(f"There is no folder and no clip {path}.")
     if not path.is_dir():
         if output is not None and Path(output).suffix.lower() not in EXTENSIONS:
             output = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import threading
 import time
@@ -19,9 +20,12 @@ from framelane.jobs.shipping import Shipper
 from framelane.jobs.spec import Executor, JobSpec, Outcome
 from framelane.jobs.state import DONE_BEFORE, JobState, State
 from framelane.jobs.storage import DriveGone, Files
+from framelane.video.clip import fingerprint
 
 GOES_ON = "finished segments are kept, and the same command goes on"
 _ATTEMPTS = 2
+_CHANGED = "The clip was changed after the folder was searched. Run the same command again."
+_CHANGED_MEANWHILE = "The clip was changed while it was worked on. Run the same command again with --restart"
 
 
 @dataclass
@@ -31,13 +35,15 @@ class Running:
     Attributes:
         cancel: stops it.
         because: why it was stopped, for its reason.
-        segments_left: segments until it is to be stopped; None is no limit.
+        closed: segments that it has finished in this run.
+        closed_at: when the last of them closed, by ``time.monotonic``; before that, when it started.
         trace: its events.
     """
 
     cancel: threading.Event = field(default_factory=threading.Event)
     because: str = ""
-    segments_left: int | None = None
+    closed: int = 0
+    closed_at: float = field(default_factory=time.monotonic)
     trace: Trace = field(default_factory=Trace)
 
     def stop(self, because: str) -> None:
@@ -54,7 +60,6 @@ class Runner:
         ledger: what is done, and who does what.
         files: the storage of the output folder.
         restart: do what is done again, and replace what framelane made.
-        replace: whether a job may replace what another one made, for each of them.
         tell: takes events; any thread calls it.
         changed: is told after each change of a job's state.
         admissions: says what there is time for; None is no limit.
@@ -129,7 +134,6 @@ class Runner:
         if self.admissions is None:
             return True
         answer = self.admissions.ask(job.found)
-        running.segments_left = answer.segments
         if not answer:
             self._set(job, "waiting", answer.reason)
         return bool(answer)
@@ -145,11 +149,18 @@ class Runner:
         with claim:
             if self.restart:
                 self._forget(spec)
+            if _changed(job):
+                self._set(job, "failed", _CHANGED)
+                return
             self._set(job, "running")
             outcome = self._attempts(job, spec, running)
             job.take(outcome)
             if claim.lost:
                 self._set(job, "skipped", "Another runner took it over: this one had not been heard of for too long.")
+            elif outcome.state == "done" and _changed(job):  # its result is there already
+                self._set(
+                    job, "failed", f"{_CHANGED_MEANWHILE} --include {shlex.quote(job.found.relative.as_posix())}."
+                )
             elif outcome.state == "done":
                 self._record(job, spec, outcome, running)
             elif outcome.state == "cancelled":
@@ -178,15 +189,26 @@ class Runner:
         running.trace.add(event)
         if "pause" in event:  # of the guard: it goes on by itself
             self._set(job, "paused" if event["pause"] else "running", str(event["message"]) if event["pause"] else "")
-        if kind == "segment" and running.segments_left is not None:
-            running.segments_left -= 1
-            if running.segments_left <= 0:
-                running.stop("The time of this session is used up")
+        if kind == "start":
+            running.closed_at = time.monotonic()
+        elif kind == "segment":
+            self._closed(job, running)
         self.tell(job, event)
+
+    def _closed(self, job: JobState, running: Running) -> None:
+        """A segment has closed: stop here if the next one would not, within the session's time."""
+        now = time.monotonic()
+        took, running.closed_at = now - running.closed_at, now
+        running.closed += 1
+        if self.admissions and not self.admissions.goes_on(job.found, running.closed, took):
+            running.stop("The time of this session is used up")
 
     def _record(self, job: JobState, spec: JobSpec, outcome: Outcome, running: Running) -> None:
         assert job.found is not None
+        planned = self.admissions.planned_s(job.found) if self.admissions and running.trace.whole else None
         details = {**outcome.card, "seconds": round(outcome.seconds, 2), "fps": outcome.avg_fps}
+        if planned:
+            details["planned_s"] = round(planned, 1)
         job.card = details
         self.ledger.record(
             JobRecord(
@@ -208,3 +230,13 @@ class Runner:
     def _set(self, job: JobState, state: State, reason: str = "") -> None:
         job.state, job.reason = state, reason
         self.changed(job)
+
+
+def _changed(job: JobState) -> bool:
+    """Whether the clip's content is not that which its identity was made of; one that is gone is for others to notice."""
+    try:
+        now = job.clip.stat()
+        same = job.found is None or (now.st_size, now.st_mtime) == (job.found.size, job.found.modified)
+        return not same and fingerprint(job.clip) != job.content
+    except OSError:
+        return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,9 +22,19 @@ def work_root() -> Path:
     return cache_dir() / "work"
 
 
-def local_output(identity: str) -> Path:
+def work_folder(out: Path, identity: str) -> Path:
+    """The folder on the local disk of this machine in which a job is done.
+
+    One for each output folder: two batches of the same clips into two folders have jobs of the same identities and no
+    claims in common, and each ships and clears away its own.
+    """
+    place = hashlib.sha256(os.fsencode(os.path.realpath(out))).hexdigest()[:16]
+    return work_root() / f"{identity}-{place}"
+
+
+def local_output(out: Path, identity: str) -> Path:
     """Where a job's output is made before it is shipped."""
-    return work_root() / identity / LOCAL_NAME
+    return work_folder(out, identity) / LOCAL_NAME
 
 
 @dataclass(frozen=True)
@@ -57,12 +69,12 @@ class JobSpec:
     @property
     def work(self) -> Path:
         """The folder on the local disk of this machine in which the job is done."""
-        return work_root() / self.identity
+        return work_folder(Path(self.out), self.identity)
 
     @property
     def local(self) -> Path:
         """Where the output is made before it is shipped."""
-        return local_output(self.identity)
+        return local_output(Path(self.out), self.identity)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

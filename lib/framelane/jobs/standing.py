@@ -15,16 +15,18 @@ from framelane.settings import Loaded
 from framelane.video.clip import fingerprint
 
 
-def identify(processor: str) -> Callable[[Found, Loaded], str]:
-    """Gives the identity of a clip's job with a processor: reads three megabytes of the clip at most.
+def identify(processor: str) -> Callable[..., str]:
+    """Gives the identity of a clip's job with a processor, from the clip as it was found and its settings.
+
+    Without a third argument, the fingerprint of its content, three megabytes of the clip are read for that.
 
     Raises:
         UsageError: there is no such processor.
     """
     version = create(processor).version
 
-    def identity(found: Found, loaded: Loaded) -> str:
-        return job_identity(fingerprint(found.path), found.relative, processor, version, loaded)
+    def identity(found: Found, loaded: Loaded, content: str = "") -> str:
+        return job_identity(content or fingerprint(found.path), found.relative, processor, version, loaded)
 
     return identity
 
@@ -40,7 +42,7 @@ def segments_done(out: Path, identity: str, files: Files) -> int:
     Raises:
         DriveGone: the storage does not answer.
     """
-    here = sum(1 for _ in WorkFolder(local_output(identity)).path.glob("segment-??????/record.json"))
+    here = sum(1 for _ in WorkFolder(local_output(out, identity)).path.glob("segment-??????/record.json"))
     if here or not files.remote(out):
         return here
     return sum(name.startswith("segment-") for name in files.listdir(out / STATE / "segments" / identity))

@@ -34,6 +34,7 @@ class JobState:
         spec: what is to be done; None where that cannot be known.
         found: the clip as it was found; None for what could not be taken.
         card: what the page shows beside the report.
+        content: the fingerprint of the clip that the job's identity was made of.
     """
 
     name: str
@@ -48,6 +49,7 @@ class JobState:
     spec: JobSpec | None = None
     found: Any = field(default=None, repr=False)
     card: dict[str, Any] = field(default_factory=dict, repr=False)
+    content: str = ""
 
     @property
     def finished(self) -> bool:

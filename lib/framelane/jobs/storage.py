@@ -25,7 +25,7 @@ from framelane.video.clip import fingerprint
 from framelane.video.writer import write_error
 
 __all__ = [
-    "LOCAL", "Content", "DriveGone", "Files", "fetch", "files_for", "is_mounted_remote", "ship", "stage_in",
+    "LOCAL", "Content", "DriveGone", "Files", "fetch", "files_for", "is_mounted_remote", "refused", "ship", "stage_in",
 ]  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def ship(local: Path, target: Path, files: Files = LOCAL) -> Content:
         DriveGone: the storage did not come back; ``local`` still holds everything.
         FramelaneError: the storage is full or not writable, or ``local`` is gone.
     """
-    kept = f"The result is safe in {local}."
+    kept = f"What was made is safe in {local.parent}."
     wanted = LOCAL.but(tick=files.tick).content(local)
     if wanted is None:
         raise FramelaneError(f"{local} is gone; it should have been copied to {target}.")

@@ -1,6 +1,6 @@
 """How long a running job will still take: :class:`Estimator`.
 
-What was measured of whole jobs, and what it says of jobs to come, is in ``figures``.
+What was measured of whole jobs, and what it says of jobs to come, is in ``jobs.figures``.
 """
 
 from __future__ import annotations
@@ -119,6 +119,12 @@ class Estimator:
             (self.pause if event["pause"] else self.resume)(wall_s)
         elif kind == "sealing":
             self.sealing(wall_s)
+
+    @property
+    def worked_s(self) -> float:
+        """Seconds since the start that were no pause, at the last moment heard of."""
+        pausing = self._now - self._pause_began if self._pause_began is not None else 0.0
+        return self._now - self._paused_s - pausing
 
     def eta(self, wall_s: float | None = None) -> Eta | None:
         """Seconds left.

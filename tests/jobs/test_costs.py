@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from framelane.engine.eta import Estimator, warm_up, without_an_accident
 from framelane.engine.events import Event
 from framelane.errors import Cancelled, FramelaneError
 from framelane.jobs import remembered as store
 from framelane.jobs.figures import Observation, fit, gif_megapixels, observe
 from framelane.jobs.measure import cut_head, measure
-from framelane.jobs.throughput import Estimator, warm_up, without_an_accident
 from framelane.settings import fields, flatten, load
 from framelane.video.clip import probe
 from support import processors  # noqa: F401  registers "copy"
