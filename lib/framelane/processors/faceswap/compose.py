@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from framelane.memory import free_memory, is_out_of_memory
+from framelane.processors.faceswap.align import over
 from framelane.processors.faceswap.swapper import Patch, Refused, Swapper, Wish
 
 if TYPE_CHECKING:
@@ -51,14 +53,10 @@ def composed(frame: torch.Tensor, patches: Sequence[Patch], blend: float = 1.0) 
         patches: on the same device.
         blend: share of the patches, 0 to 1.
     """
-    import torch
-
     result = frame.clone()
     for patch in patches:
         height, width = patch.rgb.shape[-2:]
-        rows, columns = slice(patch.top, patch.top + height), slice(patch.left, patch.left + width)
-        below = result[:, rows, columns].float()
-        alpha = (patch.alpha * blend).to(below)
-        mixed = torch.lerp(below, patch.rgb.to(below), alpha).round_().clamp_(0, 255)
-        result[:, rows, columns] = mixed.to(torch.uint8)
+        target = result[:, patch.top : patch.top + height, patch.left : patch.left + width]
+        shared = patch if blend == 1 else replace(patch, alpha=patch.alpha * blend)
+        target.copy_(over(target, shared).round_().clamp_(0, 255))
     return result
