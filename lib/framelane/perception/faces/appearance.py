@@ -15,7 +15,7 @@ from framelane.perception.faces.base import Face, Floats
 if TYPE_CHECKING:
     import torch
 
-DISTANCE = 0.25
+DISTANCE = 0.55
 """Largest squared distance of two descriptions that are taken for one person's; see tests/unit/test_face_select.py."""
 _SIDE = 96
 _CELLS = 6
