@@ -19,12 +19,14 @@ from framelane.engine.events import Event
 from framelane.engine.guard import Guard, Held
 from framelane.engine.pipeline import Pipeline, Plan
 from framelane.engine.sensors import open_sources
-from framelane.errors import OutOfMemory
+from framelane.errors import FramelaneError, OutOfMemory
 from framelane.identity import asked_for, frames_settings, go_on_as_begun
 from framelane.machine import usable_cores
 from framelane.memory import free_memory, keep_memory_flat
 from framelane.processors.base import Context, Processor, create
 from framelane.processors.scaled import Scaled
+from framelane.provenance import Provenance, legible, metadata, report_of
+from framelane.provenance.seal import ROOM, seal
 from framelane.schema import Settings
 from framelane.settings import Loaded
 from framelane.video.clip import Clip, fingerprint, probe, require_file
@@ -132,6 +134,7 @@ class Job:
         keep_memory_flat()
         require_file(self.source)
         wanted = self.settings
+        self.processor.require(wanted, self.output)
         check_output(self.output, self.source, gif=wanted.gif.enabled, overwrite=wanted.output.overwrite)
         self.clip: Clip = probe(self.source)
         check_disk(self.output, self.source, wanted.engine.min_free_mb)
@@ -208,6 +211,7 @@ class Job:
         if encoder.reason:
             self.notes.degrade(encoder.reason)
         out = self.processor.open(self.clip, self.context)  # first: settings that do not fit leave no folder behind
+        self.provenance = self._provenance()
         by = self.loaded.origin["hardware.working_height"]
         if isinstance(self.processor, Scaled) and by.startswith("profile"):
             self.notes.degrade(self.processor.sentence(self.clip, by))
@@ -236,6 +240,13 @@ class Job:
         for sentence in self.reader.warnings:
             self.notes.warn(sentence)
         return segments
+
+    def _provenance(self) -> Provenance | None:
+        """What must be written into the output; asked for before the work, so that none is done in vain."""
+        found = self.processor.provenance()
+        if found is None and self.processor.says_what_it_is:
+            raise FramelaneError(f"{self.processor.name} does not say what its output is; nothing is made without that.")
+        return found
 
     def _finished_segments(self, encoder: str) -> list[Segment]:
         done = self.work.open(self._identity(encoder), asked_for(self.processor.name, self.asked))
@@ -318,16 +329,21 @@ class Job:
     # -- seal --------------------------------------------------------------------------------------------------------
 
     def _seal(self, segments: list[Segment]) -> Result:
-        """Join, verify, describe, and only then give the names."""
+        """Join, say what it is, verify, describe, and only then give the names."""
         self.listener(Event(event="sealing", message="joining segments and audio"))
         sealed = self.work.path / f"sealed{self.output.suffix.lower()}"
         infos = [(segment.video, segment.record.info) for segment in segments]
-        for sentence in join(infos, self.clip, sealed).notes:
+        says = self.provenance
+        tags = metadata.tags(says, sealed.suffix, self.clip.metadata) if says else None
+        for sentence in join(infos, self.clip, sealed, tags=tags).notes:
             self.notes.degrade(sentence)
         frames = sum(info.frames for _, info in infos)
+        stated = says and self._say(sealed, says, self.output.name)
         verify(sealed, self.clip, infos[0][1], infos[-1][1], frames)
         gif = self._gif(sealed)
         data = self._describe(frames, gif)
+        if says and stated:
+            data["provenance"] = {**stated, **report_of(says)}
         self._give_names(sealed, data, gif is not None)
         self.listener(Event(event="done", **{k: data[k] for k in ("output", "frames", "seconds", "avg_fps")}))
         return Result(
@@ -339,15 +355,19 @@ class Job:
             report_path=report.report_path(self.output),
         )
 
+    def _say(self, path: Path, says: Provenance, title: str) -> dict[str, Any]:
+        self.listener(Event(event="sealing", message=f"writing into {path.suffix[1:].upper()} what it is, and checking it"))
+        return seal(path, says, title)
+
     def _gif(self, sealed: Path) -> dict[str, Any] | None:
-        wanted = self.settings.gif
+        wanted, says = self.settings.gif, self.provenance
         if not wanted.enabled:
             return None
         self.listener(Event(event="sealing", message="making the GIF"))
         made = make_gif(
             sealed,
             self.work.path / "sealed.gif",
-            max_bytes=int(wanted.max_mb * 1_000_000),
+            max_bytes=int(wanted.max_mb * 1_000_000) - (ROOM if says else 0),
             seconds=wanted.seconds,
             start=wanted.start,
             width=wanted.width,
@@ -355,8 +375,19 @@ class Job:
         )
         for sentence in made.notes:
             self.notes.warn(sentence)
+        if says and not legible(says.mark, made.height, self.clip.display_size[1]):
+            self.notes.warn(
+                f"There is no GIF: at {made.width}x{made.height} its label would not be legible. Raise gif.max_mb or "
+                "gif.width."
+            )
+            made.path.unlink()
+            return None
         kept = ("bytes", "width", "height", "fps", "colours", "seconds", "tries")
-        return {key: getattr(made, key) for key in kept}
+        described = {key: getattr(made, key) for key in kept}
+        if says:
+            stated = self._say(made.path, says, report.gif_path(self.output).name)
+            described |= {"bytes": made.path.stat().st_size, "provenance": stated}
+        return described
 
     def _describe(self, frames: int, gif: dict[str, Any] | None) -> dict[str, Any]:
         metrics = self.processor.report(self.work.rows())

@@ -6,9 +6,11 @@ import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 from framelane.errors import UsageError
+from framelane.provenance import Provenance
 from framelane.schema import Settings
 from framelane.video.clip import Clip
 from framelane.video.frames import FrameBatch
@@ -68,9 +70,11 @@ class Processor(ABC):
         name: what the user types.
         version: raised whenever the same input would give another output: old unfinished work is then started anew.
         history: how many frames before a batch ``infer`` may look at; set it in ``open``.
+        says_what_it_is: whether every output must be sealed with a provenance; a job without one then fails.
     """
 
     name: str = ""
+    says_what_it_is: bool = False
     version: int = 1
     history: int = 1
     _registry: ClassVar[dict[str, type[Processor]]] = {}
@@ -79,6 +83,22 @@ class Processor(ABC):
         super().__init_subclass__(**kwargs)
         if cls.name:
             Processor._registry[cls.name] = cls
+
+    def require(self, settings: Settings, output: Path) -> None:
+        """Refuse what can never be done, before any clip is looked at: called for a job, and once for a whole batch.
+
+        Args:
+            settings: the merged settings.
+            output: the file to make; of a batch, a name such as its clips' outputs have.
+
+        Raises:
+            UsageError: a setting is missing or does not fit the output.
+            FramelaneError: something that the work must not be done without is missing or damaged.
+        """
+
+    def provenance(self) -> Provenance | None:
+        """What the output must say of itself, known once opened; None where it need not."""
+        return None
 
     @abstractmethod
     def open(self, clip: Clip, context: Context) -> OutputSpec:

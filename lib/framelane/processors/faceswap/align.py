@@ -37,6 +37,8 @@ FFHQ = np.array(
 """Five points in a crop of 512 pixels (facexlib 0.3, ``utils/face_restoration_helper.py``)."""
 _LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 """The outer contour of the lips in the 468-point mesh (MediaPipe, ``face_mesh_connections.py``)."""
+_BRIGHT = 1 - 20 / 255
+"""How far beyond the outermost pixel, in pixels of the crop, bilinear sampling with black around is brighter than 20."""
 _NOTHING = 1 / 512
 """An alpha below this changes no byte, so it becomes 0."""
 
@@ -212,9 +214,9 @@ def back(crop: torch.Tensor, positions: torch.Tensor, matrix: NDArray[np.float64
 def soft_square(positions: torch.Tensor, matrix: NDArray[np.float64], side: int) -> torch.Tensor:
     """How much of a crop is seen at positions of it: 1 inside, falling softly to 0 at its border.
 
-    The mask of insightface 2.1 (``model_zoo/inswapper.py:63-92``), in closed form: there, the crop's white square in
-    the frame is eroded by k = a tenth of its size and blurred by a Gaussian of a kernel of a tenth of it. A blurred
-    rectangle is a product of error functions, so no full frame is eroded or blurred.
+    The mask of insightface 2.1 (``model_zoo/inswapper.py:67-95``), in closed form: there, the crop's white square in
+    the frame is eroded by a box of a tenth of its size and blurred by a Gaussian whose kernel is a tenth of it. A
+    blurred rectangle is a product of error functions, so no full frame is eroded or blurred.
 
     Args:
         positions: (h, w, 2) in the crop.
@@ -227,14 +229,23 @@ def soft_square(positions: torch.Tensor, matrix: NDArray[np.float64], side: int)
     import torch
 
     scale = scale_of(matrix)
-    lean = (abs(matrix[0, 0]) + abs(matrix[0, 1])) / scale  # |cos| + |sin| of its turn: the size of its bounding box
-    size = int((side - 1) / scale * lean)
-    erosion, blur = max(size // 10, 10), max(size // 20, 5)
-    inset = (erosion - 1) / 2 * lean * scale
-    sigma = (0.3 * (blur - 1) + 0.8) * scale  # what OpenCV's GaussianBlur makes of a kernel of 2 blur + 1
-    root = math.sqrt(2) * sigma
-    edges = torch.erf((positions - inset) / root) - torch.erf((positions - (side - 1 - inset)) / root)
-    return (edges[..., 0] * edges[..., 1]) / 4
+    axes = matrix[:, :2] / scale  # the crop's axes as directions in the frame
+    # The size of the turned square's bounding box; a warped pixel counts there while it is brighter than 20 of 255.
+    size = int((side - 1 + 2 * _BRIGHT) / scale * np.abs(axes[0]).sum())
+    box, blur = max(size // 10, 10), max(size // 20, 5)
+    sigma = (0.3 * (blur - 1) + 0.8) * scale * math.sqrt(2)  # of OpenCV's Gaussian kernel of 2 blur + 1, times root 2
+    alpha = torch.ones_like(positions[..., 0])
+    for axis, place in zip(axes, positions.unbind(-1), strict=True):
+        low = _eroded(axis, box) * scale - _BRIGHT
+        high = side - 1 + _BRIGHT - _eroded(-axis, box) * scale
+        alpha = alpha * (torch.erf((place - low) / sigma) - torch.erf((place - high) / sigma)) / 2
+    return alpha
+
+
+def _eroded(inwards: NDArray[np.float64], box: int) -> float:
+    """How far an edge moves when a picture is eroded by a box: OpenCV anchors an even one half a pixel off."""
+    before, after = box // 2, box - 1 - box // 2
+    return float(sum(abs(v) * (before if v > 0 else after) for v in inwards))
 
 
 def hull_mask(face: Face, region: Region) -> NDArray[np.float32] | None:
