@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from framelane.memory import free_memory, is_out_of_memory
 from framelane.processors.faceswap.align import over
@@ -13,10 +13,12 @@ from framelane.processors.faceswap.swapper import Patch, Refused, Swapper, Wish
 if TYPE_CHECKING:
     import torch
 
+    from framelane.processors.faceswap.restore import Restorer
+
 
 def swapped(
     swapper: Swapper,
-    restorer: Any,
+    restorer: Restorer | None,
     frames: torch.Tensor,
     wishes: list[Wish],
     degrade: Callable[[str], None],
@@ -34,7 +36,7 @@ def swapped(
         return []
     try:
         answers = swapper.swap(frames, wishes)
-        return answers if restorer is None else list(restorer.restore(frames, wishes, answers))
+        return answers if restorer is None else restorer.restore(frames, wishes, answers)
     except BaseException as error:
         if not is_out_of_memory(error) or len(wishes) == 1:
             raise

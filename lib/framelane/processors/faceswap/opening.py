@@ -10,19 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framelane.errors import FramelaneError, UsageError
+from framelane.perception import content
 from framelane.perception.faces import appearance
 from framelane.perception.faces.base import Face, FaceFinder, Floats
 from framelane.processors.base import Context
-from framelane.processors.faceswap import consent, content
+from framelane.processors.faceswap import consent
 from framelane.processors.faceswap.label import Label
 from framelane.processors.faceswap.select import Chooser, Rule
 from framelane.processors.faceswap.sources import load_source
 from framelane.processors.faceswap.swapper import Source, Swapper
+from framelane.provenance import Provenance
+from framelane.schema import FaceswapSettings
 from framelane.video.clip import Clip
 from framelane.video.reader import frame_near
 
 if TYPE_CHECKING:
     import torch
+
+    from framelane.processors.faceswap.restore import Restorer
 
 _MOMENT = re.compile(r"(\d+(?:\.\d+)?)#(\d+)")
 Describe = Callable[["torch.Tensor", Face], Face]
@@ -39,16 +44,18 @@ class Opened:
         chooser: which face gets which source.
         label: drawn on every frame.
         describe: gives a face what it is compared by, where somebody in particular is replaced.
-        records: for the report: whose faces, on what ground, what was checked, how faces are told apart.
+        provenance: what the output must say of itself, and whose faces were used on what ground.
+        told_apart_by: ``"embedding"`` or ``"appearance"``; None where nobody in particular is replaced.
     """
 
     finder: FaceFinder
     swapper: Swapper
-    restorer: Any
+    restorer: Restorer | None
     chooser: Chooser
     label: Label
     describe: Describe
-    records: dict[str, Any]
+    provenance: Provenance
+    told_apart_by: str | None
 
 
 def open_all(clip: Clip, context: Context) -> Opened:
@@ -59,16 +66,18 @@ def open_all(clip: Clip, context: Context) -> Opened:
         FramelaneError: a refusal, or a model that is missing and has no stand-in.
     """
     options = context.settings.faceswap
-    named = _named(context)
+    given = named(options)
+    if options.reference and options.select != "reference":
+        context.warn(f"faceswap.reference has no effect with faceswap.select={options.select}.")
     finder = open_finder(context)
     try:
-        sources = [load_source(Path(source), finder) for source, _ in named]
-        records: dict[str, Any] = {"consent": consent.check(context.settings, sources)}
-        records["content_check"] = content.check_clip(clip, sources, context, finder)
+        sources = [load_source(Path(source), finder) for source, _ in given]
+        records = tuple(consent.check(context.settings, sources))
+        checked = content.check_clip(clip, sources, finder=finder, threads=context.threads)
         swapper = open_swapper(context, finder, sources)
-        restorer = open_restorer(context, swapper)
-        targets = [None if target is None else _target(target, clip, context, finder) for _, target in named]
-        told = {None} != set(targets_named(named))
+        restorer = open_restorer(context)
+        targets = [None if target is None else _target(target, clip, context, finder) for _, target in given]
+        told = any(target is not None for target in targets)
         chooser = Chooser(
             "like" if told else "largest" if options.select == "largest" else "many",
             [Rule(source, target) for source, target in zip(sources, targets, strict=True)],
@@ -78,13 +87,22 @@ def open_all(clip: Clip, context: Context) -> Opened:
         finder.close()
         raise
     describe: Describe = partial(described, finder) if told else as_it_is
-    records["told_apart_by"] = _told_by(finder, told)
-    return Opened(finder, swapper, restorer, chooser, Label(options), describe, records)
+    label = Label(options)
+    says = Provenance(
+        _statement(swapper, restorer),
+        label.mark(*clip.display_size),
+        records,
+        options.certificate,
+        options.private_key,
+        {"content_check": checked},
+    )
+    return Opened(finder, swapper, restorer, chooser, label, describe, says, _told_by(finder, told))
 
 
-def targets_named(named: list[tuple[str, str | None]]) -> list[str | None]:
-    """The targets of sources, as the settings name them."""
-    return [target for _, target in named]
+def _statement(swapper: Swapper, restorer: Restorer | None) -> str:
+    """What was done to the clip, in words, for the metadata."""
+    tool = swapper.name + (" and GFPGAN" if restorer else "")
+    return f"AI-generated: faces of persons in this video were replaced with another person's face ({tool})."
 
 
 def as_it_is(rgb: torch.Tensor, face: Face) -> Face:
@@ -97,13 +115,12 @@ def described(finder: FaceFinder, rgb: torch.Tensor, face: Face) -> Face:
     return face if finder.tells_who else replace(face, embedding=appearance.describe(rgb, face))
 
 
-def _named(context: Context) -> list[tuple[str, str | None]]:
+def named(options: FaceswapSettings) -> list[tuple[str, str | None]]:
     """Sources and their targets as the settings name them.
 
     Raises:
         UsageError: something is missing, or named twice.
     """
-    options = context.settings.faceswap
     if options.pairs:
         if options.source or options.reference:
             raise UsageError("faceswap.pairs name their sources and targets: leave faceswap.source and reference away.")
@@ -116,8 +133,6 @@ def _named(context: Context) -> list[tuple[str, str | None]]:
                 "faceswap.select=reference needs faceswap.reference: an image of the face to replace, or SECONDS#INDEX."
             )
         return [(options.source, options.reference)]
-    if options.reference:
-        context.warn(f"faceswap.reference has no effect with faceswap.select={options.select}.")
     return [(options.source, None)]
 
 
@@ -170,26 +185,66 @@ def _told_by(finder: FaceFinder, told: bool) -> str | None:
 
 
 def open_finder(context: Context) -> FaceFinder:
-    """What finds faces."""
-    from framelane.perception.faces.centerface import CenterFaceFinder
+    """What finds faces: insightface where it is asked for and can be had, else CenterFace; with a mesh either way.
 
-    options = context.settings.faceswap
-    finder: FaceFinder = CenterFaceFinder(
-        device=context.device, threads=context.threads, threshold=options.detection_threshold
-    )
+    Raises:
+        FramelaneError: not even the embedded finder can be opened.
+    """
+    from framelane.perception.faces.centerface import CenterFaceFinder
+    from framelane.perception.faces.insight import InsightFinder
+    from framelane.perception.faces.meshed import Meshed
+
+    where: dict[str, Any] = {"device": context.device, "threads": context.threads}
+    threshold = context.settings.faceswap.detection_threshold
+    finder: Meshed | CenterFaceFinder | None = None
+    if context.settings.faceswap.finder == "insightface":
+        try:
+            inner = InsightFinder.open(**where, threshold=threshold, warn=context.warn, degrade=context.degrade)
+            finder = Meshed(inner, **where)
+        except FramelaneError as error:
+            context.degrade(f"centerface is used instead of insightface, and cannot tell who somebody is. {error}")
+    if finder is None:
+        finder = CenterFaceFinder(**where, threshold=threshold)
+    if finder.downgrade:
+        context.degrade(finder.downgrade)
     context.models.extend(finder.models)
     return finder
 
 
 def open_swapper(context: Context, finder: FaceFinder, sources: list[Source]) -> Swapper:
-    """What swaps."""
+    """What swaps: InSwapper where it is asked for and can be had, else the embedded mesh warp.
+
+    Raises:
+        FramelaneError: not even the embedded one can be opened.
+    """
+    from framelane.processors.faceswap.inswapper import InSwapper
     from framelane.processors.faceswap.warp import Warp
 
-    swapper: Swapper = Warp(keep_mouth=context.settings.faceswap.keep_mouth)
+    swapper: Swapper | None = None
+    if context.settings.faceswap.swapper == "inswapper":
+        if any(source.embedding is None for source in sources):
+            context.degrade("warp is used instead of inswapper, which needs a finder that tells who the source is.")
+        else:
+            try:
+                swapper = InSwapper.open(context)
+            except FramelaneError as error:
+                context.degrade(f"warp is used instead of inswapper. {error}")
+    if swapper is None:
+        swapper = Warp.open(context)
     context.models.extend(swapper.models)
     return swapper
 
 
-def open_restorer(context: Context, swapper: Swapper) -> Any:
-    """What restores, or None."""
-    return None
+def open_restorer(context: Context) -> Restorer | None:
+    """What restores; None where it is not asked for, or, said aloud, cannot be had."""
+    if context.settings.faceswap.restore == "none":
+        return None
+    from framelane.processors.faceswap.restore import Restorer
+
+    try:
+        restorer = Restorer.open(context)
+    except FramelaneError as error:
+        context.degrade(f"Swapped faces are not restored. {error}")
+        return None
+    context.models.extend(restorer.models)
+    return restorer

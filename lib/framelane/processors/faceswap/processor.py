@@ -7,18 +7,20 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framelane.perception.faces.base import Face
 from framelane.perception.faces.tracks import GAP_S, WIDTH_S, FaceTracks, Sight, faces_at, joined
 from framelane.processors.attention.motion import LONG_SIDE, way_back
 from framelane.processors.base import Context, OutputSpec, Processor, Snapshot
-from framelane.processors.faceswap import opening
+from framelane.processors.faceswap import consent, opening
 from framelane.processors.faceswap.compose import composed, swapped
 from framelane.processors.faceswap.figures import fold
 from framelane.processors.faceswap.quality import Quality
 from framelane.processors.faceswap.swapper import Patch, Refused, Wish
-from framelane.schema import FaceswapSettings
+from framelane.provenance import Provenance, seal
+from framelane.schema import FaceswapSettings, Settings
 from framelane.video.clip import Clip
 from framelane.video.frames import FrameBatch, thumbnail
 
@@ -74,6 +76,17 @@ class Faceswap(Processor):
 
     name = "faceswap"
     version = 1
+    says_what_it_is = True
+
+    def require(self, settings: Settings, output: Path) -> None:
+        """Refuse a job without consent, without a source, or with an output that cannot say what it is."""
+        consent.require(settings)
+        opening.named(settings.faceswap)
+        seal.require(output, settings.faceswap.certificate, settings.faceswap.private_key)
+
+    def provenance(self) -> Provenance:
+        """What the output says of itself."""
+        return self.says
 
     def open(self, clip: Clip, context: Context) -> OutputSpec:
         """Check what must be checked before any work, load models and sources."""
@@ -82,7 +95,7 @@ class Faceswap(Processor):
         opened = opening.open_all(clip, context)
         self.finder, self.swapper, self.restorer = opened.finder, opened.swapper, opened.restorer
         self.chooser, self.label, self.describe = opened.chooser, opened.label, opened.describe
-        self.records = opened.records
+        self.says, self.told_apart_by = opened.provenance, opened.told_apart_by
         rate = max(float(clip.rate), 1.0)
         self.every = self.options.detect_every * context.settings.hardware.stride
         self.width = max(WIDTH_S, 2.5 * self.every / rate)
@@ -222,13 +235,18 @@ class Faceswap(Processor):
         self.quality.restore(state["quality"])
 
     def report(self, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
-        """Quality figures, and whose faces were used on what ground."""
-        return {**self.records, **fold(rows)}
+        """Quality figures, and with what they were made."""
+        made_with = {
+            "swapper": self.swapper.name,
+            "restored": self.restorer is not None,
+            "told_apart_by": self.told_apart_by,
+            "identity_measured": self.finder.tells_who,
+        }
+        return {**made_with, **fold(rows)}
 
     def close(self) -> None:
         """Release the models."""
-        for model in ("finder", "swapper"):
+        for model in ("finder", "swapper", "restorer"):
             if (opened := self.__dict__.pop(model, None)) is not None:
                 opened.close()
-        self.restorer = None
         self.waiting = deque()
