@@ -166,4 +166,5 @@ def create(name: str) -> Processor:
 
 
 def _load_builtin() -> None:
-    import framelane.processors.attention.processor  # noqa: F401  registers itself
+    import framelane.processors.attention.processor
+    import framelane.processors.faceswap.processor  # noqa: F401  register themselves
