@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framelane.errors import FramelaneError, UsageError
-from framelane.perception import content
 from framelane.perception.faces import appearance
 from framelane.perception.faces.base import Face, FaceFinder, Floats
 from framelane.processors.base import Context
-from framelane.processors.faceswap import consent
+from framelane.processors.faceswap import safety
 from framelane.processors.faceswap.label import Label
 from framelane.processors.faceswap.select import Chooser, Rule
 from framelane.processors.faceswap.sources import load_source
@@ -72,8 +71,7 @@ def open_all(clip: Clip, context: Context) -> Opened:
     finder = open_finder(context)
     try:
         sources = [load_source(Path(source), finder) for source, _ in given]
-        records = tuple(consent.check(context.settings, sources))
-        checked = content.check_clip(clip, sources, finder=finder, threads=context.threads)
+        passed = safety.check(clip, context, sources, finder)
         swapper = open_swapper(context, finder, sources)
         restorer = open_restorer(context)
         targets = [None if target is None else _target(target, clip, context, finder) for _, target in given]
@@ -88,14 +86,7 @@ def open_all(clip: Clip, context: Context) -> Opened:
         raise
     describe: Describe = partial(described, finder) if told else as_it_is
     label = Label(options)
-    says = Provenance(
-        _statement(swapper, restorer),
-        label.mark(*clip.display_size),
-        records,
-        options.certificate,
-        options.private_key,
-        {"content_check": checked},
-    )
+    says = passed.provenance(_statement(swapper, restorer), label.mark(*clip.display_size))
     return Opened(finder, swapper, restorer, chooser, label, describe, says, _told_by(finder, told))
 
 

@@ -14,12 +14,12 @@ from framelane.perception.faces.base import Face
 from framelane.perception.faces.tracks import GAP_S, WIDTH_S, FaceTracks, Sight, faces_at, joined
 from framelane.processors.attention.motion import LONG_SIDE, way_back
 from framelane.processors.base import Context, OutputSpec, Processor, Snapshot
-from framelane.processors.faceswap import consent, opening
+from framelane.processors.faceswap import opening, safety
 from framelane.processors.faceswap.compose import composed, swapped
 from framelane.processors.faceswap.figures import fold
 from framelane.processors.faceswap.quality import Quality
 from framelane.processors.faceswap.swapper import Patch, Refused, Wish
-from framelane.provenance import Provenance, seal
+from framelane.provenance import Provenance
 from framelane.schema import FaceswapSettings, Settings
 from framelane.video.clip import Clip
 from framelane.video.frames import FrameBatch, thumbnail
@@ -80,9 +80,8 @@ class Faceswap(Processor):
 
     def require(self, settings: Settings, output: Path) -> None:
         """Refuse a job without consent, without a source, or with an output that cannot say what it is."""
-        consent.require(settings)
+        safety.require(settings, output)
         opening.named(settings.faceswap)
-        seal.require(output, settings.faceswap.certificate, settings.faceswap.private_key)
 
     def provenance(self) -> Provenance:
         """What the output says of itself."""
