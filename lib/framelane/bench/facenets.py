@@ -46,8 +46,8 @@ class _Graph:
             x = self.add("Pad", x, pads, mode="reflect")
         weights = self.weight(self.normal(outs, ins, kernel, kernel))
         bias = self.weight(np.zeros(outs, np.float32))
-        pads = [0 if reflect else edge] * 4
-        return self.add("Conv", x, weights, bias, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=pads)
+        sides = [0 if reflect else edge] * 4
+        return self.add("Conv", x, weights, bias, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=sides)
 
     def leaky(self, x: str) -> str:
         return self.add("LeakyRelu", x, alpha=0.2)
@@ -80,8 +80,8 @@ def write_inswapper(path: Path, width: int = 128, blocks: int = 6, seed: int = 0
         x = g.leaky(g.conv(_twice(g, x), ins, ins // 2, 3))
     x = g.leaky(g.conv(x, 2 * width, width, 3))
     x = g.add("Tanh", g.conv(x, width, 3, 7, reflect=True))
-    x = g.add("Add", x, g.weight(np.float32(1)))
-    g.add("Div", x, g.weight(np.float32(2)))
+    x = g.add("Add", x, g.weight(np.array(1, np.float32)))
+    g.add("Div", x, g.weight(np.array(2, np.float32)))
     g.nodes[-1].output[0] = "output"
     g.weight(np.linalg.qr(g.normal(512, 512))[0].astype(np.float32), "buff2fs")
 
@@ -104,8 +104,8 @@ def _adain(g: _Graph, x: str, width: int) -> str:
     """Adaptive instance norm (Huang & Belongie 2017, eq. 8), written out as the published graph has it."""
     centred = g.add("Sub", x, g.add("ReduceMean", x, axes=[2, 3], keepdims=1))
     variance = g.add("ReduceMean", g.add("Mul", centred, centred), axes=[2, 3], keepdims=1)
-    std = g.add("Sqrt", g.add("Add", variance, g.weight(np.float32(1e-8))))
-    normed = g.add("Mul", centred, g.add("Div", g.weight(np.float32(1)), std))
+    std = g.add("Sqrt", g.add("Add", variance, g.weight(np.array(1e-8, np.float32))))
+    normed = g.add("Mul", centred, g.add("Div", g.weight(np.array(1, np.float32)), std))
     style = np.concatenate([np.ones(width, np.float32), np.zeros(width, np.float32)])
     linear = g.add("Gemm", "source", g.weight(4 * g.normal(2 * width, 512)), g.weight(style), transB=1)
     wide = g.add("Unsqueeze", linear, g.weight(np.array([2, 3], np.int64)))

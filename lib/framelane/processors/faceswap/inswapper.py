@@ -14,6 +14,7 @@ from framelane.models import catalog, store
 from framelane.models.batch import agrees, free_batch, in_chunks
 from framelane.models.kept import kept
 from framelane.models.onnx import OpenedSession, open_session
+from framelane.perception.faces import crops
 from framelane.processors.faceswap import align
 from framelane.processors.faceswap.swapper import Patch, Refused, Source, Swapper, Wish
 
@@ -67,20 +68,18 @@ class InSwapper(Swapper):
         if not known:
             return answers
         chosen = [wishes[index] for index in known]
-        matrices = align.similarity(np.stack([wish.face.points for wish in chosen]), align.template(SIDE))
+        matrices = crops.similarity(np.stack([wish.face.points for wish in chosen]), crops.template(SIDE))
         swapped = self.crops(frames, chosen, list(matrices))
         height, width = int(frames.shape[-2]), int(frames.shape[-1])
         for place, wish, crop, matrix in zip(known, chosen, swapped, matrices, strict=True):
             answers[place] = align.patch(crop, matrix, width, height, wish.face, self.keep_mouth)
         return answers
 
-    def crops(
-        self, frames: torch.Tensor, wishes: list[Wish], matrices: list[NDArray[np.float64]]
-    ) -> torch.Tensor:
+    def crops(self, frames: torch.Tensor, wishes: list[Wish], matrices: list[NDArray[np.float64]]) -> torch.Tensor:
         """The swapped faces, (n, 3, 128, 128) float32, 0 to 255, on the frames' device."""
         import torch
 
-        faces = align.cut(frames, [wish.frame for wish in wishes], matrices, SIDE)
+        faces = crops.cut(frames, [wish.frame for wish in wishes], matrices, SIDE)
         latents = np.concatenate([self.network.latent(wish.source) for wish in wishes])
         found = self.network.run((faces / 255).cpu().numpy(), latents)
         return torch.from_numpy(found).to(frames.device).mul_(255).clamp_(0, 255)
@@ -173,5 +172,5 @@ def _batches(network: Network, check: Callable[..., bool]) -> bool:
     faces = random.random((2, 3, SIDE, SIDE), np.float32)
     try:
         return check(network.session, dict(zip(network.names, (faces, latents), strict=True)), _SAME)
-    except Exception:  # noqa: BLE001  onnxruntime's own: some shape inside is fixed
+    except Exception:  # onnxruntime's own: some shape inside is fixed
         return False
