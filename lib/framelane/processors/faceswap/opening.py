@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framelane.errors import FramelaneError, UsageError
-from framelane.perception import content
 from framelane.perception.faces import appearance
 from framelane.perception.faces.base import Face, FaceFinder, Floats
 from framelane.processors.base import Context
-from framelane.processors.faceswap import consent
-from framelane.processors.faceswap.label import Label
+from framelane.processors.faceswap.safety import Safety
 from framelane.processors.faceswap.select import Chooser, Rule
 from framelane.processors.faceswap.sources import load_source
 from framelane.processors.faceswap.swapper import Source, Swapper
-from framelane.provenance import Provenance
 from framelane.schema import FaceswapSettings
 from framelane.video.clip import Clip
 from framelane.video.reader import frame_near
@@ -42,9 +39,8 @@ class Opened:
         swapper: makes patches.
         restorer: restores their detail; None does not.
         chooser: which face gets which source.
-        label: drawn on every frame.
+        safety: has checked consent and contents; draws the label and says what the output is.
         describe: gives a face what it is compared by, where somebody in particular is replaced.
-        provenance: what the output must say of itself, and whose faces were used on what ground.
         told_apart_by: ``"embedding"`` or ``"appearance"``; None where nobody in particular is replaced.
     """
 
@@ -52,9 +48,8 @@ class Opened:
     swapper: Swapper
     restorer: Restorer | None
     chooser: Chooser
-    label: Label
+    safety: Safety
     describe: Describe
-    provenance: Provenance
     told_apart_by: str | None
 
 
@@ -72,8 +67,7 @@ def open_all(clip: Clip, context: Context) -> Opened:
     finder = open_finder(context)
     try:
         sources = [load_source(Path(source), finder) for source, _ in given]
-        records = tuple(consent.check(context.settings, sources))
-        checked = content.check_clip(clip, sources, finder=finder, threads=context.threads)
+        safety = Safety(clip, context, sources, finder)
         swapper = open_swapper(context, finder, sources)
         restorer = open_restorer(context)
         targets = [None if target is None else _target(target, clip, context, finder) for _, target in given]
@@ -87,22 +81,7 @@ def open_all(clip: Clip, context: Context) -> Opened:
         finder.close()
         raise
     describe: Describe = partial(described, finder) if told else as_it_is
-    label = Label(options)
-    says = Provenance(
-        _statement(swapper, restorer),
-        label.mark(*clip.display_size),
-        records,
-        options.certificate,
-        options.private_key,
-        {"content_check": checked},
-    )
-    return Opened(finder, swapper, restorer, chooser, label, describe, says, _told_by(finder, told))
-
-
-def _statement(swapper: Swapper, restorer: Restorer | None) -> str:
-    """What was done to the clip, in words, for the metadata."""
-    tool = swapper.name + (" and GFPGAN" if restorer else "")
-    return f"AI-generated: faces of persons in this video were replaced with another person's face ({tool})."
+    return Opened(finder, swapper, restorer, chooser, safety, describe, _told_by(finder, told))
 
 
 def as_it_is(rgb: torch.Tensor, face: Face) -> Face:

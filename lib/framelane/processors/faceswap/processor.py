@@ -14,12 +14,12 @@ from framelane.perception.faces.base import Face
 from framelane.perception.faces.tracks import GAP_S, WIDTH_S, FaceTracks, Sight, faces_at, joined
 from framelane.processors.attention.motion import LONG_SIDE, way_back
 from framelane.processors.base import Context, OutputSpec, Processor, Snapshot
-from framelane.processors.faceswap import consent, opening
+from framelane.processors.faceswap import opening, safety
 from framelane.processors.faceswap.compose import composed, swapped
 from framelane.processors.faceswap.figures import fold
 from framelane.processors.faceswap.quality import Quality
 from framelane.processors.faceswap.swapper import Patch, Refused, Wish
-from framelane.provenance import Provenance, seal
+from framelane.provenance import Provenance
 from framelane.schema import FaceswapSettings, Settings
 from framelane.video.clip import Clip
 from framelane.video.frames import FrameBatch, thumbnail
@@ -80,13 +80,12 @@ class Faceswap(Processor):
 
     def require(self, settings: Settings, output: Path) -> None:
         """Refuse a job without consent, without a source, or with an output that cannot say what it is."""
-        consent.require(settings)
         opening.named(settings.faceswap)
-        seal.require(output, settings.faceswap.certificate, settings.faceswap.private_key)
+        safety.require(settings, output)
 
     def provenance(self) -> Provenance:
         """What the output says of itself."""
-        return self.says
+        return self.safety.provenance()
 
     def open(self, clip: Clip, context: Context) -> OutputSpec:
         """Check what must be checked before any work, load models and sources."""
@@ -94,8 +93,8 @@ class Faceswap(Processor):
         self.context = context
         opened = opening.open_all(clip, context)
         self.finder, self.swapper, self.restorer = opened.finder, opened.swapper, opened.restorer
-        self.chooser, self.label, self.describe = opened.chooser, opened.label, opened.describe
-        self.says, self.told_apart_by = opened.provenance, opened.told_apart_by
+        self.chooser, self.safety, self.describe = opened.chooser, opened.safety, opened.describe
+        self.told_apart_by = opened.told_apart_by
         rate = max(float(clip.rate), 1.0)
         self.every = self.options.detect_every * context.settings.hardware.stride
         self.width = max(WIDTH_S, 2.5 * self.every / rate)
@@ -207,7 +206,7 @@ class Faceswap(Processor):
         after = composed(before, list(patches.values()), self.options.blend)
         frame = plan.frame
         row = self.quality.row(frame.first_index, frame.times[0], plan.faces, plan.rules, left, patches, before, after)
-        labelled = self.label.draw(after)
+        labelled = self.safety.draw(after)
         return frame.replace(rgb=labelled[None].cpu(), rows=[row])
 
     # -- checkpoints -------------------------------------------------------------------------------------------------
