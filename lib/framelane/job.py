@@ -25,7 +25,7 @@ from framelane.machine import usable_cores
 from framelane.memory import free_memory, keep_memory_flat
 from framelane.processors.base import Context, Processor, create
 from framelane.processors.scaled import Scaled
-from framelane.provenance import Provenance, legible, metadata, report_of
+from framelane.provenance import Provenance, Unlabelled, legible, metadata, report_of
 from framelane.provenance.seal import ROOM, seal
 from framelane.schema import Settings
 from framelane.settings import Loaded
@@ -186,7 +186,11 @@ class Job:
         try:
             with fallback.out_of_memory(self.settings, self.clip, device):
                 segments = self._process()
-            return self._seal(segments)
+            try:
+                return self._seal(segments)
+            except Unlabelled:
+                self.work.clear()
+                raise
         finally:
             self.processor.close()
             self.work.release()
@@ -245,7 +249,9 @@ class Job:
         """What must be written into the output; asked for before the work, so that none is done in vain."""
         found = self.processor.provenance()
         if found is None and self.processor.says_what_it_is:
-            raise FramelaneError(f"{self.processor.name} does not say what its output is; nothing is made without that.")
+            raise FramelaneError(
+                f"{self.processor.name} does not say what its output is; nothing is made without that."
+            )
         return found
 
     def _finished_segments(self, encoder: str) -> list[Segment]:
@@ -356,8 +362,14 @@ class Job:
         )
 
     def _say(self, path: Path, says: Provenance, title: str) -> dict[str, Any]:
-        self.listener(Event(event="sealing", message=f"writing into {path.suffix[1:].upper()} what it is, and checking it"))
-        return seal(path, says, title)
+        self.listener(
+            Event(event="sealing", message=f"writing into {path.suffix[1:].upper()} what it is, and checking it")
+        )
+        try:
+            return seal(path, says, title)
+        except BaseException:
+            path.unlink(missing_ok=True)  # not even hidden in the work folder
+            raise
 
     def _gif(self, sealed: Path) -> dict[str, Any] | None:
         wanted, says = self.settings.gif, self.provenance

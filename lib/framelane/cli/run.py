@@ -9,6 +9,7 @@ import typer
 
 from framelane.cli.options import (
     Config,
+    Consent,
     Debug,
     Mode,
     PrintSettings,
@@ -34,6 +35,7 @@ def run(
     assignments: Set = None,
     events: Annotated[str | None, typer.Option(help="Write events as JSON lines to a file, or to - (stdout).")] = None,
     require_gpu: RequireGpu = False,
+    consent: Consent = None,
     print_settings: PrintSettings = False,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
@@ -41,7 +43,7 @@ def run(
     from framelane import run as runner
     from framelane.processors.base import create
 
-    overrides = overrides_of(assignments, require_gpu)
+    overrides = overrides_of(assignments, require_gpu, consent)
     loaded = runner.load_settings(mode, profile, config, overrides)
     if print_settings:
         create(processor)

@@ -16,7 +16,7 @@ from framelane.engine.events import Event, Listener
 from framelane.errors import Cancelled, FramelaneError, chain
 from framelane.jobs.card import make_card
 from framelane.jobs.shipping import Shipper
-from framelane.jobs.spec import JobSpec, Outcome
+from framelane.jobs.spec import JobSpec, Outcome, finished
 from framelane.jobs.storage import Files, files_for, ship, stage_in
 
 Process = Callable[[JobSpec, Listener, threading.Event], Outcome]
@@ -87,7 +87,7 @@ class _Carry:
         job = self.job
         job.work.mkdir(parents=True, exist_ok=True)
         # An earlier run may have come as far as shipping.
-        outcome = Outcome("done") if job.local.exists() else self._process()
+        outcome = Outcome("done") if finished(job) else self._process()
         if outcome.state != "done":
             return outcome
         return self._ship(outcome)

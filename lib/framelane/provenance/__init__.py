@@ -15,12 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from framelane.errors import UsageError
+from framelane.errors import FramelaneError, UsageError
 
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 """IPTC NewsCodes: several elements, at least one of them made by a trained algorithm."""
 
 _LEGIBLE = 5.0  # pixels of a capital letter
+
+
+class Unlabelled(FramelaneError):
+    """A joined video does not show its label everywhere: its segments are of no use."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -106,6 +106,23 @@ def check(path: Path, provenance: Provenance, signs: Signing | None = None) -> d
     return found
 
 
+def signed_here(path: Path, certificate: str | None, private_key: str | None) -> bool:
+    """Whether a finished file still carries sound credentials of this very certificate.
+
+    Args:
+        path: a file that a process sealed before it died.
+        certificate: as in the settings of its job.
+        private_key: of it.
+    """
+    try:
+        signs = signing(certificate, private_key)
+        with _library(), path.open("rb") as stream:
+            _read(path.name, MIME[path.suffix.lower()], stream, signs)
+    except (FramelaneError, OSError, KeyError):
+        return False
+    return True
+
+
 @contextmanager
 def _library() -> Iterator[None]:
     """What the library raises, as sentences."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framelane.errors import FramelaneError, chain
-from framelane.provenance import VisibleMark
+from framelane.provenance import Unlabelled, VisibleMark
 from framelane.video.clip import open_container, probe, video_stream
 from framelane.video.colour import Orientation, plane_array
 
@@ -46,10 +46,10 @@ def check(path: Path, mark: VisibleMark) -> int:
             stream.thread_type = "AUTO"
             for frame in container.decode(stream):
                 if not shows(_upright_luma(frame, clip.orientation), wanted, left, top):
-                    raise FramelaneError(
-                        f"The label {mark.text!r} cannot be seen at {clip.seconds(frame.pts or 0):.2f} s of {path.name}; "
-                        "a video without it is not given out. What was made is thrown away with: remove the hidden "
-                        "work folder beside the output, and run the same command again."
+                    raise Unlabelled(
+                        f"The label {mark.text!r} cannot be seen at {clip.seconds(frame.pts or 0):.2f} s of the joined "
+                        "video, and a video without it is not given out. Its segments were thrown away; the same command "
+                        "makes them anew."
                     )
                 seen += 1
     except (av.error.FFmpegError, OSError) as error:
