@@ -168,7 +168,7 @@ def listed() -> dict[str, str]:
 
 
 def check_clip(
-    clip: Clip, sources: Sequence[Pictured], *, finder: FaceFinder | None = None, threads: int = 0
+    clip: Clip, sources: Sequence[Pictured], *, finder: FaceFinder | None = None, device: str = "cpu", threads: int = 0
 ) -> dict[str, Any]:
     """Refuse sources and clips that must not be swapped. Call it before any work.
 
@@ -176,6 +176,7 @@ def check_clip(
         clip: the input, as it lies on the disk.
         sources: the source faces.
         finder: where it tells ages, faces of the sampled frames must look adult, too.
+        device: of the finder.
         threads: of the content model.
 
     Returns:
@@ -195,7 +196,9 @@ def check_clip(
         if score >= ONE_PICTURE or (len(recent) == 3 and sum(recent) / 3 >= THREE_IN_A_ROW):
             raise _refused(f"{clip.path.name} at {clock(seconds)}", score)
         if finder is not None and finder.tells_age:
-            youngest.append(_adults(finder.find(_tensor(picture))[0], f"{clip.path.name} at {clock(seconds)}"))
+            youngest.append(
+                _adults(finder.find(_tensor(picture).to(device))[0], f"{clip.path.name} at {clock(seconds)}")
+            )
     if not samples:
         raise FramelaneError(f"No frame of {clip.path.name} could be looked at; nothing is swapped without that.")
     ages = [age for age in youngest if age is not None]

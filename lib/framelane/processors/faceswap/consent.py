@@ -20,6 +20,7 @@ from typing import Any
 
 from framelane.errors import FramelaneError, UsageError, chain
 from framelane.processors.faceswap.swapper import Source
+from framelane.provenance import record_digest
 from framelane.resources import state_dir
 from framelane.schema import FaceswapSettings, Settings
 
@@ -46,15 +47,16 @@ def require(settings: Settings) -> str:
     return text
 
 
-def check(settings: Settings, sources: Sequence[Source]) -> list[dict[str, Any]]:
+def check(settings: Settings, sources: Sequence[Source], *, age: str = "declared") -> list[dict[str, Any]]:
     """The consent record of each source face; each is added to the audit log first.
 
     Args:
         settings: the job's.
         sources: in the order of ``faceswap.source`` or ``faceswap.pairs``.
+        age: ``"declared"``, or ``"estimated"`` where a model has looked, too.
 
     Returns:
-        A record for each source: ``source, sha256, consent, declared, age, time, framelane``.
+        A record for each source: ``source, sha256, pixels_sha256, consent, declared, age, time``.
 
     Raises:
         UsageError: there is no consent, or no source.
@@ -75,7 +77,7 @@ def check(settings: Settings, sources: Sequence[Source]) -> list[dict[str, Any]]
                 "pixels_sha256": pixels_digest(source),
                 "consent": text,
                 "declared": DECLARED,
-                "age": "declared",
+                "age": age,
                 "time": now,
             }
         )
@@ -101,7 +103,8 @@ def append(record: dict[str, Any]) -> None:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(handle, "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            entry = {**record, "user": _user(), "machine": platform.node(), "previous": _last_line_digest(file)}
+            about = {"user": _user(), "machine": platform.node(), "record_sha256": record_digest(record)}
+            entry = {**record, **about, "previous": _last_line_digest(file)}
             file.write(json.dumps(entry, sort_keys=True).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())

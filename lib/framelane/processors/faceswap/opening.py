@@ -13,10 +13,12 @@ from framelane.errors import FramelaneError, UsageError
 from framelane.perception.faces import appearance
 from framelane.perception.faces.base import Face, FaceFinder, Floats
 from framelane.processors.base import Context
-from framelane.processors.faceswap.safety import Safety
+from framelane.processors.faceswap import safety
+from framelane.processors.faceswap.label import Label
 from framelane.processors.faceswap.select import Chooser, Rule
 from framelane.processors.faceswap.sources import load_source
 from framelane.processors.faceswap.swapper import Source, Swapper
+from framelane.provenance import Provenance
 from framelane.schema import FaceswapSettings
 from framelane.video.clip import Clip
 from framelane.video.reader import frame_near
@@ -39,8 +41,9 @@ class Opened:
         swapper: makes patches.
         restorer: restores their detail; None does not.
         chooser: which face gets which source.
-        safety: has checked consent and contents; draws the label and says what the output is.
+        label: drawn on every frame.
         describe: gives a face what it is compared by, where somebody in particular is replaced.
+        provenance: what the output must say of itself, and whose faces were used on what ground.
         told_apart_by: ``"embedding"`` or ``"appearance"``; None where nobody in particular is replaced.
     """
 
@@ -48,8 +51,9 @@ class Opened:
     swapper: Swapper
     restorer: Restorer | None
     chooser: Chooser
-    safety: Safety
+    label: Label
     describe: Describe
+    provenance: Provenance
     told_apart_by: str | None
 
 
@@ -67,7 +71,7 @@ def open_all(clip: Clip, context: Context) -> Opened:
     finder = open_finder(context)
     try:
         sources = [load_source(Path(source), finder) for source, _ in given]
-        safety = Safety(clip, context, sources, finder)
+        passed = safety.check(clip, context, sources, finder)
         swapper = open_swapper(context, sources)
         restorer = open_restorer(context)
         targets = [None if target is None else _target(target, clip, context, finder) for _, target in given]
@@ -81,7 +85,15 @@ def open_all(clip: Clip, context: Context) -> Opened:
         finder.close()
         raise
     describe: Describe = partial(described, finder) if told else as_it_is
-    return Opened(finder, swapper, restorer, chooser, safety, describe, _told_by(finder, told))
+    label = Label(options)
+    says = passed.provenance(_statement(swapper, restorer), label.mark(*clip.display_size))
+    return Opened(finder, swapper, restorer, chooser, label, describe, says, _told_by(finder, told))
+
+
+def _statement(swapper: Swapper, restorer: Restorer | None) -> str:
+    """What was done to the clip, in words, for the metadata."""
+    tool = swapper.name + (" and GFPGAN" if restorer else "")
+    return f"AI-generated: faces of persons in this video were replaced with another person's face ({tool})."
 
 
 def as_it_is(_: torch.Tensor, face: Face) -> Face:

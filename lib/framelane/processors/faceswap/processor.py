@@ -89,12 +89,12 @@ class Faceswap(Processor):
 
     def require(self, settings: Settings, output: Path) -> None:
         """Refuse a job without consent, without a source, or with an output that cannot say what it is."""
-        opening.named(settings.faceswap)
         safety.require(settings, output)
+        opening.named(settings.faceswap)
 
     def provenance(self) -> Provenance:
         """What the output says of itself."""
-        return self.safety.provenance()
+        return self.says
 
     def open(self, clip: Clip, context: Context) -> OutputSpec:
         """Check what must be checked before any work, load models and sources."""
@@ -102,8 +102,8 @@ class Faceswap(Processor):
         self.context = context
         opened = opening.open_all(clip, context)
         self.finder, self.swapper, self.restorer = opened.finder, opened.swapper, opened.restorer
-        self.chooser, self.safety, self.describe = opened.chooser, opened.safety, opened.describe
-        self.told_apart_by = opened.told_apart_by
+        self.chooser, self.label, self.describe = opened.chooser, opened.label, opened.describe
+        self.says, self.told_apart_by = opened.provenance, opened.told_apart_by
         rate = max(float(clip.rate), 1.0)
         self.every = self.options.detect_every * context.settings.hardware.stride
         self.width = max(WIDTH_S, 2.5 * self.every / rate)
@@ -209,7 +209,7 @@ class Faceswap(Processor):
         after = composed(before, list(patches.values()), self.options.blend)
         frame = plan.frame
         row = self.quality.row(frame.first_index, frame.times[0], plan.faces, plan.rules, left, patches, before, after)
-        labelled = self.safety.draw(after)
+        labelled = self.label.draw(after)
         return frame.replace(rgb=labelled[None].cpu(), rows=[row])
 
     # -- checkpoints -------------------------------------------------------------------------------------------------

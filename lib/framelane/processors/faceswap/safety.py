@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from framelane.perception import content
 from framelane.perception.faces.base import FaceFinder
 from framelane.processors.base import Context
 from framelane.processors.faceswap import consent, host
-from framelane.processors.faceswap.label import Label
 from framelane.processors.faceswap.swapper import Source
-from framelane.provenance import Provenance, seal
-from framelane.schema import Settings
+from framelane.provenance import Provenance, VisibleMark, seal
+from framelane.schema import FaceswapSettings, Settings
 from framelane.video.clip import Clip
-
-if TYPE_CHECKING:
-    import torch
-
-STATEMENT = (
-    "AI-generated: in this video faces were replaced by computer (framelane faceswap), with the consent of the person "
-    "whose face is shown, as declared by the maker. It shows events that did not take place like this."
-)
 
 
 def require(settings: Settings, output: Path) -> None:
@@ -37,11 +29,36 @@ def require(settings: Settings, output: Path) -> None:
     content.sound_weights()
 
 
-class Safety:
-    """The checks of one job, done when it is made; without one there is no label and no provenance.
+@dataclass(frozen=True)
+class Passed:
+    """What the checks of one job found; without it there is no provenance, and without that no output.
+
+    Attributes:
+        records: the consent record of each source.
+        details: for the report.
+        options: certificate and key.
+    """
+
+    records: tuple[Mapping[str, Any], ...]
+    details: Mapping[str, Any]
+    options: FaceswapSettings
+
+    def provenance(self, statement: str, mark: VisibleMark) -> Provenance:
+        """What the output must say of itself.
+
+        Args:
+            statement: what was done, in words.
+            mark: the label as it is drawn.
+        """
+        own = self.options.certificate, self.options.private_key
+        return Provenance(statement, mark, self.records, *own, self.details)
+
+
+def check(clip: Clip, context: Context, sources: Sequence[Source], finder: FaceFinder) -> Passed:
+    """Every check of a job: consent is there, contents are fit, then the consent is put on record.
 
     Args:
-        clip: the input as the processor sees it; a working size smaller than the file's is well.
+        clip: the input as the processor sees it.
         context: of the job.
         sources: the source faces, in the order of ``faceswap.source`` or ``faceswap.pairs``.
         finder: the finder in use; where it tells ages, they are looked at.
@@ -50,33 +67,12 @@ class Safety:
         UsageError: there is no consent.
         FramelaneError: a source or a moment of the clip is refused, or a check cannot be done.
     """
-
-    def __init__(self, clip: Clip, context: Context, sources: Sequence[Source], finder: FaceFinder) -> None:
-        settings = context.settings
-        require(settings, Path("output.mp4"))
-        sentence = host.notice()
-        if sentence:
-            context.warn(sentence)
-        self.label = Label(settings.faceswap)
-        mark = self.label.mark(*clip.display_size)
-        checked = content.check_clip(clip, sources, finder=finder, threads=context.threads)
-        context.models.append(content.listed())
-        records = consent.check(settings, sources)
-        for record in records:
-            record["age"] = checked["age"]
-        self._provenance = Provenance(
-            STATEMENT,
-            mark,
-            tuple(records),
-            settings.faceswap.certificate,
-            settings.faceswap.private_key,
-            {"content_check": checked, "host_notice": sentence},
-        )
-
-    def draw(self, rgb: torch.Tensor) -> torch.Tensor:
-        """Label frames, (N, 3, H, W) uint8, in place."""
-        return self.label.draw(rgb)
-
-    def provenance(self) -> Provenance:
-        """What the output must say of itself."""
-        return self._provenance
+    consent.require(context.settings)
+    notice = host.notice()
+    if notice:
+        context.warn(notice)
+    checked = content.check_clip(clip, sources, finder=finder, device=context.device, threads=context.threads)
+    context.models.append(content.listed())
+    records = consent.check(context.settings, sources, age=checked["age"])
+    details = {"content_check": checked, **({"host_notice": notice} if notice else {})}
+    return Passed(tuple(records), details, context.settings.faceswap)
