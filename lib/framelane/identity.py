@@ -77,7 +77,7 @@ def with_contents(flat: Mapping[str, Any]) -> dict[str, Any]:
 
     A picture that is replaced under its name makes another result; one that is moved makes the same.
     """
-    found = {key: content_of(value) if key in _FILES and value else value for key, value in flat.items()}
+    found: dict[str, Any] = {key: content_of(value) if key in _FILES and value else value for key, value in flat.items()}
     if pairs := found.get("faceswap.pairs"):
         found["faceswap.pairs"] = [{key: content_of(text) for key, text in pair.items()} for pair in pairs]
     return found
@@ -100,11 +100,11 @@ def content_of(text: str) -> str:
 
 def _digest_of(path: Path) -> str:
     seen = path.stat()
-    return _read_digest(str(path.resolve()), seen.st_size, seen.st_mtime_ns)
+    return _read_digest(str(path.resolve()), (seen.st_size, seen.st_mtime_ns))
 
 
 @lru_cache(maxsize=4096)
-def _read_digest(path: str, size: int, changed: int) -> str:
+def _read_digest(path: str, _changed: tuple[int, int]) -> str:
     """SHA-256 of a file; a batch asks for the same one for every clip, so it is read again only once it has changed."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 

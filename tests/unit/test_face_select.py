@@ -77,7 +77,9 @@ def test_a_snapshot_goes_on():
     assert run(other, blind) == run(whole, blind) == [{1: 0, 2: 1}]
 
 
-@pytest.mark.parametrize(("angle", "scale", "light"), [(0, 1, 0.8), (0, 1, 1.2), (8, 1.1, 1), (-8, 0.7, 1), (0, 0.4, 1)])
+@pytest.mark.parametrize(
+    ("angle", "scale", "light"), [(0, 1, 0.8), (0, 1, 1.2), (8, 1.1, 1), (-8, 0.7, 1), (0, 0.4, 1)]
+)
 def test_two_people_are_told_apart_by_how_they_look(angle, scale, light):
     finder = CenterFaceFinder(device="cpu", threads=1)
     hopper_small = cv2.resize(hopper(), None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)

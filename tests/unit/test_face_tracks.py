@@ -15,7 +15,7 @@ RATE = 25
 
 
 def face_at(x, y=100.0, size=60.0, noise=0.0, rng=None):
-    points = np.array([[-15, -10], [15, -10], [0, 5], [-10, 20], [10, 20]], np.float32) + (x, y)
+    points = np.array([[-15, -10], [15, -10], [0, 5], [-10, 20], [10, 20]], np.float32) + np.array([x, y])
     if noise:
         points = points + rng.normal(0, noise, points.shape)
     box = np.array([x - size / 2, y - size / 2, x + size / 2, y + size / 2], np.float32)
@@ -115,7 +115,9 @@ def test_a_snapshot_goes_on_as_the_run_that_took_it():
                 state = json.loads(json.dumps(tracks.snapshot()))
                 tracks = FaceTracks(rate=RATE, threshold=0.5) if resume else tracks
                 tracks.restore(state)
-                again = tracks.update(11, 11 / RATE, [face_at(133)], cut=False)  # replayed: the answer of the first time
+                again = tracks.update(
+                    11, 11 / RATE, [face_at(133)], cut=False
+                )  # replayed: the answer of the first time
                 assert [s.track for s in again] == answers[11]
         return answers
 

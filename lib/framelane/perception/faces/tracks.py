@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,7 +89,11 @@ class FaceTracks:
 
     def snapshot(self) -> dict[str, Any]:
         """The state as plain data; bounded by the faces of the last seconds."""
-        return {"tracker": self.tracker.snapshot(), "until": self.until, "ids": [list(row) for row in self._ids.items()]}
+        return {
+            "tracker": self.tracker.snapshot(),
+            "until": self.until,
+            "ids": [list(row) for row in self._ids.items()],
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over a snapshot."""
@@ -121,7 +126,7 @@ def joined(sights: Iterable[Sight]) -> list[Sight]:
         by_frame.setdefault(sight.index, []).append(sight)
     begun: set[int] = set()
     frames = sorted(by_frame)
-    for before, here in zip(frames, frames[1:], strict=False):
+    for before, here in pairwise(frames):
         begun |= {sight.track for sight in by_frame[before]}
         for sight in by_frame[here]:
             if sight.track < 0 or sight.track in begun:
@@ -134,7 +139,9 @@ def joined(sights: Iterable[Sight]) -> list[Sight]:
     return [sight for index in frames for sight in by_frame[index]]
 
 
-def faces_at(sights: Iterable[Sight], index: int, time: float, *, width: float, gap: float = GAP_S) -> dict[int, Face]:
+def faces_at(
+    sights: Iterable[Sight], index: int, time: float, *, width: float, gap: float = GAP_S, last: int | None = None
+) -> dict[int, Face]:
     """Every track's face in one frame, smoothed; also where it was missed for a moment between two sights.
 
     Args:
@@ -143,6 +150,8 @@ def faces_at(sights: Iterable[Sight], index: int, time: float, *, width: float, 
         time: seconds of the frame.
         width: seconds of smoothing to either side.
         gap: longest time between the sights around a frame that is bridged.
+        last: index of the last frame that was looked at before the scene ends. What was seen there goes on moving as it
+            did in the few frames behind it, which nobody looked at.
     """
     tracks: dict[int, list[Sight]] = {}
     for sight in sights:
@@ -151,6 +160,8 @@ def faces_at(sights: Iterable[Sight], index: int, time: float, *, width: float, 
     for track, own in tracks.items():
         before = [sight for sight in own if sight.index <= index]
         after = [sight for sight in own if sight.index >= index]
+        if before and not after and before[-1].index == last:
+            after = before[-1:]
         if not before or not after or after[0].time - before[-1].time > gap + 1e-6:
             continue
         near = _unbroken(own, before[-1], after[0], gap)

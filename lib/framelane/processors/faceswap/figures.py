@@ -113,14 +113,14 @@ def _described(index: int, track: _Track) -> dict[str, Any]:
 
 def _kind(reason: str) -> str:
     """A reason without its figures: ``turned too far (52°)`` and ``(61°)`` are one."""
-    return reason.split(" (")[0]
+    return reason.split(" (", maxsplit=1)[0]
 
 
 def _note(worst: list[tuple[float, int, dict[str, Any]]], row: dict[str, Any]) -> None:
     faults = [fault for face in row["faces"] for fault in _faults(face)]
     if not faults:
         return
-    cost, why = max(faults)
+    _, why = max(faults)
     entry = (round(sum(fault[0] for fault in faults), 4), -row["frame"], {"time": row["time"], "why": why})
     heapq.heappush(worst, entry) if len(worst) < _KEPT else heapq.heappushpop(worst, entry)
 

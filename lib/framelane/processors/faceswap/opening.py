@@ -72,7 +72,7 @@ def open_all(clip: Clip, context: Context) -> Opened:
     try:
         sources = [load_source(Path(source), finder) for source, _ in given]
         passed = safety.check(clip, context, sources, finder)
-        swapper = open_swapper(context, finder, sources)
+        swapper = open_swapper(context, sources)
         restorer = open_restorer(context)
         targets = [None if target is None else _target(target, clip, context, finder) for _, target in given]
         told = any(target is not None for target in targets)
@@ -96,7 +96,7 @@ def _statement(swapper: Swapper, restorer: Restorer | None) -> str:
     return f"AI-generated: faces of persons in this video were replaced with another person's face ({tool})."
 
 
-def as_it_is(rgb: torch.Tensor, face: Face) -> Face:
+def as_it_is(_: torch.Tensor, face: Face) -> Face:
     """Nobody in particular is replaced: nothing to compare."""
     return face
 
@@ -202,7 +202,7 @@ def open_finder(context: Context) -> FaceFinder:
     return finder
 
 
-def open_swapper(context: Context, finder: FaceFinder, sources: list[Source]) -> Swapper:
+def open_swapper(context: Context, sources: list[Source]) -> Swapper:
     """What swaps: InSwapper where it is asked for and can be had, else the embedded mesh warp.
 
     Raises:

@@ -44,6 +44,15 @@ class Inferred:
 
 
 @dataclass(frozen=True)
+class _Look:
+    """What was found in a frame that was looked at."""
+
+    index: int
+    scene: int
+    sights: list[Sight]
+
+
+@dataclass(frozen=True)
 class _Waiting:
     frame: FrameBatch
     scene: int
@@ -103,7 +112,7 @@ class Faceswap(Processor):
         self.tracks = FaceTracks(rate=rate / self.every, threshold=self.options.detection_threshold)
         self.quality = Quality(self.finder, [rule.source for rule in self.chooser.rules], rate)
         self.waiting: deque[_Waiting] = deque()
-        self.sights: deque[tuple[int, list[Sight]]] = deque()  # by scene
+        self.looks: deque[_Look] = deque()
         self.scene, self.released = 0, -1
         return OutputSpec(touches=True)
 
@@ -142,7 +151,7 @@ class Faceswap(Processor):
             time = frame.times[0]
             if place in inferred.faces:
                 seen = self.tracks.update(frame.first_index, time, inferred.faces[place], cut=cut)
-                self.sights.append((self.scene, seen))
+                self.looks.append(_Look(frame.first_index, self.scene, seen))
         return self._release(ended=False)
 
     def flush(self) -> list[FrameBatch]:
@@ -160,24 +169,18 @@ class Faceswap(Processor):
                 ready.append(self._plan(item))
                 self.released = item.index
         oldest = self.released + 1 - self.ahead
-        while self.sights and self.sights[0][1] and self.sights[0][1][0].index < oldest:
-            self.sights.popleft()
-        while self.sights and not self.sights[0][1]:
-            self.sights.popleft()
+        while self.looks and self.looks[0].index < oldest:
+            self.looks.popleft()
         self.tracks.forget_before(oldest)
         size = max(1, self.context.settings.hardware.batch_size)
         return [done for start in range(0, len(ready), size) for done in self._finish(ready[start : start + size])]
 
     def _plan(self, item: _Waiting) -> _Planned:
         """Which faces of a frame are replaced, and where they are."""
-        around = joined(
-            sight
-            for scene, seen in self.sights
-            if scene == item.scene
-            for sight in seen
-            if abs(sight.index - item.index) <= self.ahead
-        )
-        faces = faces_at(around, item.index, item.time, width=self.width, gap=self.gap)
+        near = [x for x in self.looks if x.scene == item.scene and abs(x.index - item.index) <= self.ahead]
+        around = joined(sight for look in near for sight in look.sights)
+        last = near[-1].index if near else item.index
+        faces = faces_at(around, item.index, item.time, width=self.width, gap=self.gap, last=last)
         rules = self.chooser.choose(item.index, item.time, faces, around)
         small = {track for track in rules if faces[track].size < self.options.min_face_px}
         left = {track: f"too small ({faces[track].size:.0f} px)" for track in small}

@@ -127,7 +127,7 @@ class Quality:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over a snapshot."""
-        self._last = {track: seen for track, seen in state["last"]}
+        self._last = dict(state["last"])
 
 
 def nearest(face: Face, others: Sequence[Face]) -> Face | None:
@@ -137,7 +137,7 @@ def nearest(face: Face, others: Sequence[Face]) -> Face | None:
     return best if best is not None and _away(best, middle) <= face.size / 2 else None
 
 
-def _away(face: Face, middle: NDArray[np.float32]) -> float:
+def _away(face: Face, middle: NDArray[np.floating]) -> float:
     return float(np.linalg.norm((face.box[:2] + face.box[2:]) / 2 - middle))
 
 

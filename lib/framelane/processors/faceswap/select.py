@@ -95,8 +95,9 @@ class Chooser:
         if not faces:
             return {}
         best = max(faces, key=lambda track: (faces[track].size, -track))
-        if self._largest in faces and faces[best].size < _LARGER * faces[self._largest].size:
-            best = self._largest
+        current = self._largest
+        if current is not None and current in faces and faces[best].size < _LARGER * faces[current].size:
+            best = current
         self._largest = best
         return {best: 0}
 
