@@ -25,7 +25,7 @@ from support.clips import ffmpeg, needs_ffmpeg, synthetic
 from support.sealed import CONSENT
 
 pytestmark = needs_ffmpeg
-FAST = {"output": {"preset": "ultrafast"}, "hardware": {"threads": 1}, "engine": {"segment_seconds": 0.5}}
+FAST = {"output.preset": "ultrafast", "hardware.threads": 1, "engine.segment_seconds": 0.5, "faceswap.consent": CONSENT}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -40,9 +40,9 @@ def clip(tmp_path_factory):
     return synthetic(tmp_path_factory.mktemp("clip") / "clip.mp4", "-metadata", "comment=mine", seconds=2)
 
 
-def make(clip, output, **settings):
-    faceswap = {"consent": CONSENT, **settings.pop("faceswap", {})}
-    return framelane.process_video(clip, "stamped", output=output, faceswap=faceswap, **{**FAST, **settings})
+def make(clip, output, processor="stamped", **settings):
+    given = {key.replace("__", "."): value for key, value in settings.items()}
+    return framelane.process_video(clip, processor, output=output, overrides={**FAST, **given})
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_what_somebody_else_signed_is_not_ours(made, tmp_path, monkeypatch):
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 @pytest.mark.parametrize("quality", [20, 51])
 def test_the_label_is_seen_at_any_quality(clip, tmp_path, codec, quality):
-    result = make(clip, tmp_path / "out.mp4", output={"preset": "ultrafast", "quality": quality, "codec": codec})
+    result = make(clip, tmp_path / "out.mp4", output__quality=quality, output__codec=codec)
     assert result.report["provenance"]["label_seen_on_frames"] == 50
 
 
@@ -158,7 +158,7 @@ def test_the_label_is_seen_at_any_quality(clip, tmp_path, codec, quality):
 def test_the_label_is_upright_in_a_turned_clip(clip, tmp_path, turn):
     turned = tmp_path / "turned.mp4"
     ffmpeg("-i", clip, "-c", "copy", "-metadata:s:v", f"rotate={turn}", turned)
-    result = make(turned, tmp_path / "out.mp4", faceswap={"label_corner": "top-left"})
+    result = make(turned, tmp_path / "out.mp4", faceswap__label_corner="top-left")
     assert result.report["provenance"]["label_seen_on_frames"] == 50
     shown = tmp_path / "shown.png"
     ffmpeg("-i", result.output_path, "-frames:v", "1", shown)  # ffmpeg turns it
@@ -173,7 +173,7 @@ def test_the_label_is_upright_in_a_turned_clip(clip, tmp_path, turn):
 
 def test_the_label_is_seen_where_frames_are_worked_on_smaller_and_scaled_up(tmp_path):
     big = synthetic(tmp_path / "big.mp4", "-preset", "ultrafast", seconds=0.6, size="960x540", audio=False)
-    result = make(big, tmp_path / "out.mp4", hardware={"threads": 1, "working_height": 240})
+    result = make(big, tmp_path / "out.mp4", hardware__working_height=240)
     assert result.report["working_size"][1] == 240
     assert result.report["provenance"]["label_seen_on_frames"] == 15
 
@@ -200,14 +200,14 @@ def test_a_video_whose_label_is_not_on_every_frame_is_refused(made, tmp_path, hi
 
 def test_a_processor_that_forgets_its_label_gets_no_output_and_leaves_no_video(clip, tmp_path):
     with pytest.raises(Unlabelled):
-        framelane.process_video(clip, "unlabelled", output=tmp_path / "out.mp4", faceswap={"consent": CONSENT}, **FAST)
+        make(clip, tmp_path / "out.mp4", "unlabelled")
     left = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {path.name for path in left} <= {"job.json", "lock"}
 
 
 def test_a_processor_that_forgets_to_say_what_it_made_makes_nothing(clip, tmp_path):
     with pytest.raises(FramelaneError, match="does not say what its output is"):
-        framelane.process_video(clip, "silent", output=tmp_path / "out.mp4", faceswap={"consent": CONSENT}, **FAST)
+        make(clip, tmp_path / "out.mp4", "silent")
     assert not (tmp_path / "out.mp4").exists()
 
 
@@ -218,7 +218,7 @@ def test_no_provenance_without_consent():
 
 def test_a_gif_too_small_to_be_read_is_left_out_and_that_is_said(tmp_path):
     big = synthetic(tmp_path / "big.mp4", "-preset", "ultrafast", seconds=0.4, size="640x480", audio=False)
-    result = make(big, tmp_path / "out.mp4", gif={"width": 128}, faceswap={"label_size": 0.02})
+    result = make(big, tmp_path / "out.mp4", gif__width=128, faceswap__label_size=0.02)
     assert result.gif_path is None
     assert not (tmp_path / "out.gif").exists()
     assert any("label would not be legible" in warning for warning in result.report["warnings"])
@@ -283,8 +283,12 @@ def pem_pair(folder, days=30, other_key=False, curve=None):
     return {"certificate": str(chain), "private_key": str(secret)}
 
 
+def own_pair(given):
+    return {f"faceswap__{key}": value for key, value in given.items()}
+
+
 def test_the_users_own_certificate_signs(clip, tmp_path):
-    result = make(clip, tmp_path / "out.mp4", faceswap=pem_pair(tmp_path))
+    result = make(clip, tmp_path / "out.mp4", **own_pair(pem_pair(tmp_path)))
     stated = result.report["provenance"]
     assert (stated["issuer"], stated["test_certificate"], stated["state"]) == ("Studio Example", False, "Valid")
     assert str(tmp_path / "key.pem") in json.dumps(result.report["settings"])  # its path, and nothing of the key
@@ -305,7 +309,7 @@ def test_a_certificate_that_cannot_sign_is_refused_before_anything(clip, tmp_pat
     out = tmp_path / "out"
     out.mkdir()
     with pytest.raises(UsageError) as caught:
-        make(clip, out / "out.mp4", faceswap=own)
+        make(clip, out / "out.mp4", **own_pair(own))
     assert caught.value.exit_code == 2
     assert list(out.iterdir()) == []
 
