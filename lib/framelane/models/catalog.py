@@ -80,6 +80,7 @@ class Entry(_Frozen):
     about: str = Field(description="what it is, in a few words")
     input: str = Field(description="shape, type, channel order and normalisation of the input")
     notice: str | None = Field(None, description="what must be said aloud whenever it is used, a sentence")
+    terms: str | None = Field(None, description="what the user must accept once before it is fetched or opened")
     bytes: int | None = Field(None, gt=0, description="size of the file in bytes")
     about_mb: float | None = Field(None, gt=0, description="its publisher's figure in MB where the bytes are not known")
     sha256: Sha256 | None = Field(None, description="digest of the file that is opened")

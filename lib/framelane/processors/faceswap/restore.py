@@ -223,7 +223,7 @@ def _with_spandrel(weights: dict[str, Any]) -> nn.Module:
 
 
 def _with_gfpgan(weights: dict[str, Any]) -> nn.Module:
-    """The reference package. What it depends on imports a module that torchvision dropped in 0.17: an alias brings it back."""
+    """The reference package. basicsr, which it needs, imports a module that torchvision dropped in 0.17: an alias helps."""
     import sys
 
     from framelane.models.torch_compat import ensure_torchvision
