@@ -13,15 +13,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class _Graph:
-    """An ONNX graph in the making; every method appends one layer and returns the name of its output."""
+class Graph:
+    """An ONNX graph in the making; most methods append one layer and return the name of its output.
+
+    Args:
+        seed: of its weights.
+    """
 
     def __init__(self, seed: int) -> None:
         self.random = np.random.default_rng(seed)
         self.nodes: list[Any] = []
         self.weights: list[Any] = []
+        self.inputs: list[Any] = []
+        self.outputs: list[Any] = []
+
+    def input(self, name: str, *shape: int | str) -> None:
+        """A float input; a dimension that is a word is free."""
+        from onnx import TensorProto, helper
+
+        self.inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+
+    def output(self, layer: str, name: str, *shape: int | str) -> None:
+        """Make a layer an output under a name."""
+        from onnx import TensorProto, helper
+
+        self.nodes.append(helper.make_node("Identity", [layer], [name]))
+        self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+
+    def save(self, path: Path) -> Path:
+        """Write the model; the initializers stand in the order they were made in."""
+        import onnx
+        from onnx import helper
+
+        graph = helper.make_graph(self.nodes, path.stem, self.inputs, self.outputs, self.weights)
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
+        return path
 
     def weight(self, values: NDArray[Any], name: str | None = None) -> str:
+        """An initializer with these values."""
         from onnx import numpy_helper
 
         name = name or f"w{len(self.weights)}"
@@ -29,6 +58,7 @@ class _Graph:
         return name
 
     def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """An operator of ONNX."""
         from onnx import helper
 
         output = f"t{len(self.nodes)}"
@@ -36,10 +66,12 @@ class _Graph:
         return output
 
     def normal(self, *shape: int) -> NDArray[np.float32]:
+        """Weights as He et al. 2015 (eq. 10) draw them."""
         fan = int(np.prod(shape[1:]))
         return self.random.standard_normal(shape, np.float32) * np.float32(np.sqrt(2 / fan))
 
     def conv(self, x: str, ins: int, outs: int, kernel: int, stride: int = 1, reflect: bool = False) -> str:
+        """A convolution that keeps the size but for its stride."""
         edge = kernel // 2
         if reflect:
             pads = self.weight(np.array([0, 0, edge, edge, 0, 0, edge, edge], np.int64))
@@ -50,6 +82,7 @@ class _Graph:
         return self.add("Conv", x, weights, bias, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=sides)
 
     def leaky(self, x: str) -> str:
+        """LeakyReLU of 0.2."""
         return self.add("LeakyRelu", x, alpha=0.2)
 
 
@@ -67,10 +100,9 @@ def write_inswapper(path: Path, width: int = 128, blocks: int = 6, seed: int = 0
         blocks: residual blocks; 6 is the real number.
         seed: of the weights.
     """
-    import onnx
-    from onnx import TensorProto, helper
-
-    g = _Graph(seed)
+    g = Graph(seed)
+    g.input("target", 1, 3, 128, 128)
+    g.input("source", 1, 512)
     x = g.leaky(g.conv("target", 3, width, 7, reflect=True))
     for ins, stride in ((width, 1), (2 * width, 2), (4 * width, 2)):
         x = g.leaky(g.conv(x, ins, 2 * ins, 3, stride))
@@ -81,26 +113,18 @@ def write_inswapper(path: Path, width: int = 128, blocks: int = 6, seed: int = 0
     x = g.leaky(g.conv(x, 2 * width, width, 3))
     x = g.add("Tanh", g.conv(x, width, 3, 7, reflect=True))
     x = g.add("Add", x, g.weight(np.array(1, np.float32)))
-    g.add("Div", x, g.weight(np.array(2, np.float32)))
-    g.nodes[-1].output[0] = "output"
+    g.output(g.add("Div", x, g.weight(np.array(2, np.float32))), "output", 1, 3, 128, 128)
     g.weight(np.linalg.qr(g.normal(512, 512))[0].astype(np.float32), "buff2fs")
-
-    def value(name: str, *shape: int) -> Any:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-    inputs = [value("target", 1, 3, 128, 128), value("source", 1, 512)]
-    graph = helper.make_graph(g.nodes, "inswapper", inputs, [value("output", 1, 3, 128, 128)], g.weights)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
-    return path
+    return g.save(path)
 
 
-def _style_block(g: _Graph, x: str, width: int) -> str:
+def _style_block(g: Graph, x: str, width: int) -> str:
     first = g.add("Relu", _adain(g, g.conv(x, width, width, 3, reflect=True), width))
     second = _adain(g, g.conv(first, width, width, 3, reflect=True), width)
     return g.add("Add", x, second)
 
 
-def _adain(g: _Graph, x: str, width: int) -> str:
+def _adain(g: Graph, x: str, width: int) -> str:
     """Adaptive instance norm (Huang & Belongie 2017, eq. 8), written out as the published graph has it."""
     centred = g.add("Sub", x, g.add("ReduceMean", x, axes=[2, 3], keepdims=1))
     variance = g.add("ReduceMean", g.add("Mul", centred, centred), axes=[2, 3], keepdims=1)
@@ -116,6 +140,6 @@ def _adain(g: _Graph, x: str, width: int) -> str:
     return g.add("Add", g.add("Mul", normed, parts[0]), parts[1])
 
 
-def _twice(g: _Graph, x: str) -> str:
+def _twice(g: Graph, x: str) -> str:
     scales = g.weight(np.array([1, 1, 2, 2], np.float32))
     return g.add("Resize", x, "", scales, mode="linear", coordinate_transformation_mode="half_pixel")

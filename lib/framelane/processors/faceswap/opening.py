@@ -221,7 +221,9 @@ def open_swapper(context: Context, sources: list[Source]) -> Swapper:
             except FramelaneError as error:
                 context.degrade(f"warp is used instead of inswapper. {error}")
     if swapper is None:
-        swapper = Warp.open(context)
+        swapper = Warp(
+            device=context.device, threads=context.threads, keep_mouth=context.settings.faceswap.keep_mouth
+        )
     context.models.extend(swapper.models)
     return swapper
 
