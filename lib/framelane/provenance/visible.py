@@ -14,8 +14,8 @@ from framelane.video.clip import open_container, probe, video_stream
 from framelane.video.colour import Orientation, plane_array
 
 LIKENESS = 0.7
-"""Lowest normalised cross-correlation of what a frame shows with the mark. Bought dearly with quality: x264 at CRF 51
-still gives more than 0.9 for the smallest letters; a picture without the mark stays below 0.5."""
+"""Lowest normalised cross-correlation of what a frame shows with the mark. x264 at CRF 51
+still gives 0.85 for the smallest letters; a picture without the mark stays near 0."""
 CONTRAST = 0.5
 """Lowest contrast, as a share of the mark's own."""
 
