@@ -29,6 +29,7 @@ from framelane.provenance import Provenance, Unlabelled, legible, metadata, repo
 from framelane.provenance.seal import ROOM, seal
 from framelane.schema import Settings
 from framelane.settings import Loaded
+from framelane.sheet import make_sheet
 from framelane.video.clip import Clip, fingerprint, probe, require_file
 from framelane.video.codecs import choose_encoder
 from framelane.video.gif import make_gif
@@ -135,7 +136,8 @@ class Job:
         require_file(self.source)
         wanted = self.settings
         self.processor.require(wanted, self.output)
-        check_output(self.output, self.source, gif=wanted.gif.enabled, overwrite=wanted.output.overwrite)
+        sheet = self.processor.makes_sheet
+        check_output(self.output, self.source, gif=wanted.gif.enabled, overwrite=wanted.output.overwrite, sheet=sheet)
         self.clip: Clip = probe(self.source)
         check_disk(self.output, self.source, wanted.engine.min_free_mb)
         for sentence in self.loaded.limited:
@@ -348,6 +350,7 @@ class Job:
         verify(sealed, self.clip, infos[0][1], infos[-1][1], frames)
         gif = self._gif(sealed)
         data = self._describe(frames, gif)
+        data["sheet"] = self._sheet(sealed, data["metrics"])
         if says and stated:
             data["provenance"] = {**stated, **report_of(says)}
         self._give_names(sealed, data, gif is not None)
@@ -401,6 +404,16 @@ class Job:
             described |= {"bytes": made.path.stat().st_size, "provenance": stated}
         return described
 
+    def _sheet(self, sealed: Path, metrics: dict[str, Any]) -> dict[str, Any] | None:
+        """The contact sheet of what somebody should look at; says what it is, like everything else that is made."""
+        moments, says = self.processor.moments(metrics), self.provenance
+        if not moments:
+            return None
+        path = self.work.path / "sealed.worst.jpg"
+        make_sheet(sealed, moments, path, says)
+        stated = says and self._say(path, says, report.sheet_path(self.output).name)
+        return {"frames": len(moments), "bytes": path.stat().st_size, **({"provenance": stated} if stated else {})}
+
     def _describe(self, frames: int, gif: dict[str, Any] | None) -> dict[str, Any]:
         metrics = self.processor.report(self.work.rows())
         seconds = time.monotonic() - self.started
@@ -426,13 +439,16 @@ class Job:
             report.write_report(described, data)
             with sealed.open("rb") as file:
                 os.fsync(file.fileno())
-            preview = report.gif_path(self.output)
-            stale = not with_gif and preview in report.made_by_us(self.output)
-            described.replace(report.report_path(self.output))  # first: it says that the other two are ours
-            if with_gif:
-                (self.work.path / "sealed.gif").replace(preview)
-            elif stale:  # our own preview of what is replaced
-                preview.unlink(missing_ok=True)
+            ours = report.made_by_us(self.output)
+            described.replace(report.report_path(self.output))  # first: it says that the others are ours
+            for made, path in (
+                (with_gif and "sealed.gif", report.gif_path(self.output)),
+                (data["sheet"] and "sealed.worst.jpg", report.sheet_path(self.output)),
+            ):
+                if made:
+                    (self.work.path / made).replace(path)
+                elif path in ours:  # our own picture of what is replaced
+                    path.unlink(missing_ok=True)
             sealed.replace(self.output)
             sync_folder(self.output.parent)
         except OSError as error:

@@ -23,6 +23,7 @@ from framelane.cli.options import (
     tell,
 )  # fmt: skip
 from framelane.errors import UsageError
+from framelane.report import sheet_path
 
 
 def run(
@@ -67,6 +68,8 @@ def run(
     tell(f"Video   {result.output_path}")
     if result.gif_path:
         tell(f"GIF     {result.gif_path} ({result.gif_path.stat().st_size / 1e6:.1f} MB)")
+    if result.report.get("sheet"):
+        tell(f"Sheet   {sheet_path(result.output_path)} (the {result.report['sheet']['frames']} worst frames)")
     tell(f"Report  {result.report_path}")
     frames = result.report["frames"] - result.report["resumed_at_frame"]
     tell(f"Time    {result.processing_time:.1f} s for {frames} frames ({result.avg_fps:.1f} fps)")

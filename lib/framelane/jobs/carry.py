@@ -123,8 +123,9 @@ class _Carry:
         job = self.job
         described = self._describe()
         ship(described, report.report_path(job.target), self.storage)
-        if (gif := report.gif_path(job.local)).exists():
-            ship(gif, report.gif_path(job.target), self.storage)
+        for name in (report.gif_path, report.sheet_path):
+            if (picture := name(job.local)).exists():
+                ship(picture, name(job.target), self.storage)
         content = ship(job.local, job.target, self.storage)
         made = json.loads(described.read_text(encoding="utf-8"))
         return replace(
@@ -155,8 +156,8 @@ def owner(target: Path, files: Files) -> str | None:
     Raises:
         DriveGone: the storage does not answer.
     """
-    beside = (target, report.report_path(target), report.gif_path(target))
-    if all(files.retry(path, lambda path=path: files.size(path)) is None for path in beside):  # type: ignore[misc]
+    named = (target, *report.beside(target))
+    if all(files.retry(path, lambda path=path: files.size(path)) is None for path in named):  # type: ignore[misc]
         return None
     try:
         made = json.loads(files.read(report.report_path(target)) or b"")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -63,6 +63,19 @@ class Snapshot:
     replay_from: int | None = None
 
 
+@dataclass(frozen=True)
+class Moment:
+    """A moment of an output that somebody should look at.
+
+    Attributes:
+        seconds: from the first frame.
+        why: in a few words.
+    """
+
+    seconds: float
+    why: str
+
+
 class Processor(ABC):
     """What happens to frames. A subclass with ``name = "..."`` registers itself.
 
@@ -70,10 +83,12 @@ class Processor(ABC):
         name: what the user types.
         version: raised whenever the same input would give another output: old unfinished work is then started anew.
         history: how many frames before a batch ``infer`` may look at; set it in ``open``.
+        makes_sheet: whether a contact sheet may stand beside the output, see :meth:`moments`.
         says_what_it_is: whether every output must be sealed with a provenance; a job without one then fails.
     """
 
     name: str = ""
+    makes_sheet: bool = False
     says_what_it_is: bool = False
     version: int = 1
     history: int = 1
@@ -140,6 +155,14 @@ class Processor(ABC):
     def report(self, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
         """Fold the rows of all segments into the report's metrics, in one pass."""
         return {}
+
+    def moments(self, metrics: Mapping[str, Any]) -> list[Moment]:
+        """What is shown on the contact sheet beside the output; none makes no sheet.
+
+        Args:
+            metrics: what :meth:`report` returned.
+        """
+        return []
 
     def close(self) -> None:
         """Release models and memory."""

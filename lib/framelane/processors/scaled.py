@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from framelane.perception.upscale import Upscaler, load_upscaler
-from framelane.processors.base import Context, OutputSpec, Processor, Snapshot
+from framelane.processors.base import Context, Moment, OutputSpec, Processor, Snapshot
 from framelane.provenance import Provenance
 from framelane.schema import Settings
 from framelane.video.clip import Clip
@@ -147,6 +147,10 @@ class Scaled(Processor):
     def provenance(self) -> Provenance | None:
         """What the inner processor says; its label is checked at the size to which it was scaled."""
         return self.inner.provenance()
+
+    def moments(self, metrics: Mapping[str, Any]) -> list[Moment]:
+        """The inner processor's."""
+        return self.inner.moments(metrics)
 
     def close(self) -> None:
         """Release the inner processor and the upscaler."""

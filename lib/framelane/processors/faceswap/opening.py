@@ -221,9 +221,7 @@ def open_swapper(context: Context, sources: list[Source]) -> Swapper:
             except FramelaneError as error:
                 context.degrade(f"warp is used instead of inswapper. {error}")
     if swapper is None:
-        swapper = Warp(
-            device=context.device, threads=context.threads, keep_mouth=context.settings.faceswap.keep_mouth
-        )
+        swapper = Warp(device=context.device, threads=context.threads, keep_mouth=context.settings.faceswap.keep_mouth)
     context.models.extend(swapper.models)
     return swapper
 
@@ -231,6 +229,12 @@ def open_swapper(context: Context, sources: list[Source]) -> Swapper:
 def open_restorer(context: Context) -> Restorer | None:
     """What restores; None where it is not asked for, or, said aloud, cannot be had."""
     if context.settings.faceswap.restore == "none":
+        return None
+    if context.device == "cpu" and "faceswap.restore" not in context.own:
+        context.degrade(
+            "Swapped faces are not restored: without a GPU that takes seconds a face. --set faceswap.restore=gfpgan does "
+            "it all the same."
+        )
         return None
     from framelane.processors.faceswap.restore import Restorer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from framelane.perception.faces.base import Face
 from framelane.perception.faces.tracks import GAP_S, WIDTH_S, FaceTracks, Sight, faces_at, joined
 from framelane.processors.attention.motion import LONG_SIDE, way_back
-from framelane.processors.base import Context, OutputSpec, Processor, Snapshot
+from framelane.processors.base import Context, Moment, OutputSpec, Processor, Snapshot
 from framelane.processors.faceswap import opening, safety
 from framelane.processors.faceswap.compose import composed, swapped
 from framelane.processors.faceswap.figures import fold
@@ -85,6 +85,7 @@ class Faceswap(Processor):
 
     name = "faceswap"
     version = 1
+    makes_sheet = True
     says_what_it_is = True
 
     def require(self, settings: Settings, output: Path) -> None:
@@ -245,6 +246,10 @@ class Faceswap(Processor):
             "identity_measured": self.finder.tells_who,
         }
         return {**made_with, **fold(rows)}
+
+    def moments(self, metrics: Mapping[str, Any]) -> list[Moment]:
+        """The worst frames."""
+        return [Moment(frame["time"], frame["why"]) for frame in metrics["worst_frames"]]
 
     def close(self) -> None:
         """Release the models."""
