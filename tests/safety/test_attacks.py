@@ -1,7 +1,6 @@
-"""Each way round the safety steps that somebody may try, on the real ``faceswap`` with its embedded models: settings and doors.
+"""Ways round the safety steps, tried on the real ``faceswap`` with its embedded models: settings and doors.
 
-What must never come out: a file under the output's name (or anywhere in the output's folder) that is not labelled, not
-signed, or made without a consent on record.
+What must never come out: a file that is not labelled on every frame, not signed, or made without a consent on record.
 """
 
 import gc
@@ -25,7 +24,7 @@ from framelane.provenance import record_digest
 from framelane.schema import FaceswapSettings, Settings
 from framelane.settings import fields
 from support.clips import ffmpeg, needs_ffmpeg
-from support.swaps import CONSENT, cli, given, nothing_in, own_state, place, settings_of, sound, swap  # noqa: F401
+from support.swaps import CONSENT, cli, given, nothing_in, settings_of, sound, swap
 
 pytestmark = [needs_ffmpeg, pytest.mark.usefixtures("own_state")]
 
@@ -139,7 +138,7 @@ def test_a_processor_bent_from_outside_gives_nothing_out(place, tmp_path, monkey
         monkeypatch.setattr(kind, "provenance", lambda self: None)
     else:
         monkeypatch.setattr(Label, "draw", lambda self, rgb: rgb)
-    with pytest.raises(FramelaneError, match="does not say what its output is|cannot be seen"):
+    with pytest.raises(FramelaneError, match=r"does not say what its output is|cannot be seen"):
         swap(place, tmp_path / "x.mp4")
     nothing_in(tmp_path)
 
@@ -164,7 +163,7 @@ def test_in_a_batch_neither_a_sidecar_nor_a_planted_file_gets_round(place, tmp_p
             planted = local_output(spec.spec.identity)
             planted.parent.mkdir(parents=True)
             shutil.copy(place / "clip.mp4", planted)
-            report = {"clip": "x", "output": str(planted), "frames": 10, "seconds": 1, "avg_fps": 1}
+            report = {"clip": "x", "output": str(planted), "frames": 12, "seconds": 1, "avg_fps": 1}
             planted.with_name("out.report.json").write_text(json.dumps(report))
 
     def run_jobs():
