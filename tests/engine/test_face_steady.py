@@ -48,8 +48,7 @@ def tremble(frames):
     return [np.linalg.norm(np.diff(path, 2, axis=0), axis=2).mean() / eyes for path in (mesh, points)]
 
 
-@pytest.mark.parametrize("every", [1, 2])
-def test_a_swapped_talking_head_is_as_steady_as_the_original(talking, tmp_path, monkeypatch, every):
+def test_a_swapped_talking_head_is_as_steady_as_the_original(talking, tmp_path, monkeypatch):
     monkeypatch.setenv("FRAMELANE_STATE", str(tmp_path / "state"))
     result = framelane.process_video(
         talking,
@@ -58,7 +57,7 @@ def test_a_swapped_talking_head_is_as_steady_as_the_original(talking, tmp_path, 
         overrides={
             "faceswap.source": str(talking.parent / "hopper.png"),
             "faceswap.consent": "Ada Example, signed release of 2026",
-            "faceswap.detect_every": every,
+            "faceswap.detect_every": 1,
             "output.quality": 12,
             "output.preset": "veryfast",
             "gif.enabled": False,
