@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from support.faces import astronaut, frames, hopper, move, planted, similarity, turned
 
 from framelane.perception.faces.centerface import CenterFaceFinder, decode
 from framelane.perception.faces.mesh import SIDE, cut, extent, upright
@@ -21,6 +20,7 @@ from framelane.perception.faces.topology import (
     resting,
     triangles,
 )
+from support.faces import astronaut, frames, hopper, move, planted, similarity, turned
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,8 @@ def test_decoding_equals_a_slow_one():
                 left = (column + offsets[1, row, column] + 0.5) * 4 - wide / 2
                 top = (row + offsets[0, row, column] + 0.5) * 4 - tall / 2
                 pairs = [
-                    (points[2 * k + 1, row, column] * wide + left, points[2 * k, row, column] * tall + top) for k in range(5)
+                    (points[2 * k + 1, row, column] * wide + left, points[2 * k, row, column] * tall + top)
+                    for k in range(5)
                 ]
                 slow.append(([left, top, left + wide, top + tall], heat[0, row, column], pairs))
     assert len(slow) > 2

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
-from support.faces import astronaut, hopper
 
 from framelane.errors import UsageError
 from framelane.perception.faces.centerface import CenterFaceFinder
 from framelane.processors.faceswap.sources import load_source
+from support.faces import astronaut, hopper
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from support.faces import astronaut, frames, hopper, move, paste, planted, similarity, turned
 
 from framelane.perception.faces.base import Face
 from framelane.perception.faces.centerface import CenterFaceFinder
@@ -25,6 +24,7 @@ from framelane.processors.faceswap.raster import place
 from framelane.processors.faceswap.swapper import Patch, Refused, Source, Swapper, Wish
 from framelane.processors.faceswap.texture import Texture
 from framelane.processors.faceswap.warp import FARTHEST_TURN, Warp, face_size
+from support.faces import astronaut, frames, hopper, move, paste, planted, similarity, turned
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_it_is_registered_under_its_name():
 def test_marks_on_the_source_come_out_at_the_known_landmarks(face, source):
     """Dots painted at landmarks of the source; where they appear in the swapped face, against the planted truth."""
     marked = source.images[0].copy()
-    landmarks = [50, 280, 4, 205, 425, 168, 199, 117, 346]
+    landmarks = [123, 352, 4, 168, 199, 205, 425]
     for index in landmarks:
         x, y = source.faces[0].mesh[index, :2]
         cv2.circle(marked, (round(x * 16), round(y * 16)), 4 * 16, (0, 255, 0), -1, cv2.LINE_AA, shift=4)
@@ -160,7 +160,7 @@ def test_a_face_without_a_mesh_a_doubtful_one_and_one_out_of_the_picture_are_ref
             replace(face, mesh=None),
             replace(face, presence=0.2),
             with_mesh(face, face.mesh + np.array([400, 0, 0], np.float32)),
-            with_mesh(face, face.mesh - np.array([265, 0, 0], np.float32)),
+            with_mesh(face, face.mesh - np.array([272, 0, 0], np.float32)),
         )
     ]
     assert reasons[0] == "it has no mesh"
@@ -199,7 +199,6 @@ def test_a_face_on_itself_is_hardly_changed(face):
 
 
 def test_light_from_one_side_stays_on_that_side(face, source):
-    ramp = np.linspace(0.35, 1.0, 512)[None, :, None]
     across = np.clip((np.arange(512) - 180) / 90, 0, 1)[None, :, None]
     lit = (astronaut() * (0.4 + 0.6 * across)).astype(np.uint8)
     out = paste(lit, swap(lit, face, source)).astype(float)
@@ -209,10 +208,12 @@ def test_light_from_one_side_stays_on_that_side(face, source):
         x, y = np.round(face.mesh[index, :2]).astype(int)
         return float(picture[y - 4 : y + 5, x - 4 : x + 5].mean())
 
-    wanted = cheek(lit.astype(float), 205) / cheek(lit.astype(float), 425)
-    assert cheek(out, 205) / cheek(out, 425) == pytest.approx(wanted, rel=0.2)
-    assert cheek(out, 205) / cheek(out, 425) < 0.8 * cheek(even, 205) / cheek(even, 425)
-    assert ramp.shape == (1, 512, 1)
+    def sides(picture: np.ndarray) -> float:
+        return cheek(picture, 205) / cheek(picture, 425)
+
+    wanted = sides(lit.astype(float)) / sides(astronaut().astype(float))
+    assert wanted < 0.75
+    assert sides(out) / sides(even) == pytest.approx(wanted, rel=0.15)
 
 
 def test_the_skin_takes_the_colour_of_the_clip(face, source):
@@ -251,7 +252,7 @@ def test_the_membrane_is_the_least_of_its_energy():
 
 def test_hair_over_a_forehead_is_told_from_skin_and_cheeks_are_never_faded(finder, face, source):
     likeness = Texture.of(Source("own", (astronaut(),), (face,))).bare
-    assert likeness[10] < 0.3, "the astronaut's fringe"
+    assert likeness[[10, 109, 338, 67, 297, 69, 299]].mean() < 0.3, "the astronaut's fringe"
     assert likeness[list(CHEEKS)].min() == 1
     assert Texture.of(source).bare[151] > 0.7, "the admiral's bare forehead"
 
