@@ -16,12 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framelane.bench.facenets import write_inswapper
-from framelane.errors import FramelaneError
+from framelane.errors import FramelaneError, UsageError
+from framelane.models import files, store
 from framelane.models.batch import in_chunks
 from framelane.perception.faces import crops
 from framelane.perception.faces.base import Face
+from framelane.processors.base import Context
 from framelane.processors.faceswap import align, inswapper
 from framelane.processors.faceswap.swapper import Patch, Refused, Source, Wish
+from framelane.settings import load
 
 insightface = pytest.importorskip("insightface", reason="insightface is not installed; it is the peer of this test")
 
@@ -255,3 +258,45 @@ def test_the_similarity_is_umeyamas(degrees, scale, x, y, seed):
     assert np.allclose(found, expected, atol=1e-6 * max(1.0, np.abs(expected).max()))
     back = crops.inverse(found) @ np.vstack([found @ np.array([[3.0], [4.0], [1.0]]), [[1.0]]])
     assert np.allclose(back[:, 0], [3, 4], atol=1e-6)
+
+
+@pytest.mark.parametrize(("gain", "precision"), [(0.1, "fp16"), (3.0, "fp32")])
+def test_half_precision_is_used_only_where_these_weights_give_the_same(tmp_path, weights, gain, precision):
+    """The last convolution decides how loud the picture is, and with it how far FP16 strays."""
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(str(weights))
+    last = next(node.input[1] for node in reversed(model.graph.node) if node.op_type == "Conv")
+    tensor = next(item for item in model.graph.initializer if item.name == last)
+    tensor.CopyFrom(numpy_helper.from_array(gain * numpy_helper.to_array(tensor), last))
+    path = tmp_path / "gain.onnx"
+    onnx.save(model, str(path))
+    network = inswapper.load(path, "cpu", 1, chunk=2, half=True)
+    assert network.model["precision"] == precision
+    assert network.chunk == 2
+    assert bool(network.said) == (precision == "fp32")
+    assert all("FP16" in text for text in network.said)
+    whole = inswapper.load(path, "cpu", 1, chunk=2)
+    faces, latents = inswapper._probe(3)
+    assert np.abs(network.run(faces, latents) - whole.run(faces, latents)).max() * 255 < 1.01
+
+
+def test_without_accepted_terms_nothing_is_opened(tmp_path, monkeypatch):
+    monkeypatch.setenv("FRAMELANE_CACHE", str(tmp_path / "cache"))
+    context = Context(load(overrides={"faceswap.swapper": "inswapper"}).settings, "cpu", 1)
+    with pytest.raises(UsageError, match=r"non-commercial.*fetch inswapper_128 --accept-licence"):
+        inswapper.InSwapper.open(context)
+
+
+def test_a_users_own_weights_are_opened_with_the_settings_and_named_in_the_report(tmp_path, monkeypatch, weights):
+    monkeypatch.setenv("FRAMELANE_CACHE", str(tmp_path / "cache"))
+    store.fetch("inswapper_128", given=weights, trust=True, accept=True)
+    said: list[str] = []
+    wanted = load(overrides={"faceswap.swapper": "inswapper", "faceswap.keep_mouth": True}).settings
+    swapper = inswapper.InSwapper.open(Context(wanted, "cpu", 1, said.append, said.append))
+    assert swapper.keep_mouth
+    (model,) = swapper.models
+    assert model["sha256"] == store.digest("inswapper_128") == files.read_digest(weights)
+    assert "non-commercial" in model["licence"]
+    assert any("commercially" in sentence for sentence in said)

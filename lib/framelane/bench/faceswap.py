@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from framelane.bench.about import in_turn
+from framelane.bench.about import DISTURBED, busy_seconds, in_turn, own_seconds
 from framelane.errors import FramelaneError, chain
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def measure(
     from framelane.machine import usable_cores
 
     threads = usable_cores()
+    started, busy, own = time.perf_counter(), busy_seconds(), own_seconds()
     found: dict[str, Any] = {"clip": {"width": size[0], "height": size[1]}, "threads": threads, "faces": {}}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -74,6 +75,8 @@ def measure(
             contest = _contest(clip, some, count, theirs, ours, folder, threads)
             found["faces"][count] = compare(contest, whole, repeats)
         found["together"] = together(weights, threads, repeats)
+    others = (busy_seconds() - busy - own_seconds() + own) / (time.perf_counter() - started)
+    found["others"] = round(max(0.0, others), 2)
     return {**found, "sentences": sentences(found)}
 
 
@@ -182,6 +185,8 @@ def sentences(found: dict[str, Any]) -> list[str]:
                 f"there, {ways['job']['images']} here"
             )
         said.append(f"{text}.")
+    if found["others"] > DISTURBED:
+        said.append(f"Other processes kept {found['others']:.1f} cores busy meanwhile: compare within this run only.")
     if any("png" not in result["ways"] for result in found["faces"].values()):
         said.append("There is no ffmpeg command on this machine; the way of PNG files is left out.")
     return said

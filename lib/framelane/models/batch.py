@@ -1,4 +1,4 @@
-"""Networks made for one picture, run on many: the batch dimension of an ONNX graph freed, and chunks of one size."""
+"""ONNX graphs made for one picture and for FP32: their batch dimension freed, chunks of one size, FP16."""
 
 from __future__ import annotations
 
@@ -71,3 +71,15 @@ def agrees(session: Any, feeds: Mapping[str, NDArray[np.float32]], tolerance: fl
     return all(
         a.shape == b.shape and bool(np.max(np.abs(a - b)) <= tolerance) for a, b in zip(together, alone, strict=True)
     )
+
+
+def to_half(model: Any) -> bytes:
+    """A graph with FP16 inside and FP32 inputs and outputs, by onnxruntime's own converter.
+
+    Args:
+        model: an ``onnx.ModelProto``; it is changed.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    found: bytes = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True).SerializeToString()
+    return found

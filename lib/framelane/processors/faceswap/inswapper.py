@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from framelane.errors import FramelaneError, chain
 from framelane.models import catalog, store
-from framelane.models.batch import agrees, free_batch, in_chunks
+from framelane.models.batch import agrees, free_batch, in_chunks, to_half
 from framelane.models.kept import kept
 from framelane.models.onnx import OpenedSession, open_session
 from framelane.perception.faces import crops
@@ -29,6 +29,8 @@ CHUNKS = {"cpu": 1, "cuda": 4}
 """Faces at once. On a CPU the network is the bound and gains nothing from company, so none is wasted on filling up."""
 _SAME = 2e-3
 """Largest difference, of 0 to 1, that a batch may make to a face: half a grey level. More means the graph mixes faces."""
+_EQUAL = 1.0
+"""Grey levels of 255 that a pixel may differ by in FP16."""
 
 
 class InSwapper(Swapper):
@@ -55,8 +57,10 @@ class InSwapper(Swapper):
         """
         path = store.resolve(MODEL, notify=context.warn)
         sha256 = store.digest(MODEL)
-        network = kept("inswapper", (context.device, sha256), lambda: load(path, context.device, context.threads))
-        network.model = {"name": MODEL, "sha256": sha256, "licence": catalog.get(MODEL).licence}
+        half = context.settings.hardware.mixed_precision and context.device == "cuda"
+        key = (context.device, sha256, half)
+        network = kept("inswapper", key, lambda: load(path, context.device, context.threads, half=half))
+        network.model.update(sha256=sha256, licence=catalog.get(MODEL).licence)
         for sentence in network.said:
             context.degrade(sentence)
         return cls(network, context.device, keep_mouth=context.settings.faceswap.keep_mouth)
@@ -102,7 +106,7 @@ class Network:
         self.session, self.provider, self.emap = opened.session, opened.provider, emap
         self.names, self.chunk = names, chunk
         self.said = [opened.downgrade] if opened.downgrade else []
-        self.model: dict[str, Any] = {"name": MODEL}
+        self.model: dict[str, Any] = {"name": MODEL, "precision": "fp32"}
 
     def latent(self, source: Source) -> NDArray[np.float32]:
         """What the network is told about a source: its embedding through the map, of length 1 again; (1, 512).
@@ -127,17 +131,15 @@ class Network:
         return in_chunks(self.session, feeds, self.chunk)[0]
 
 
-def load(
-    path: Path, device: str, threads: int, *, chunk: int | None = None, check: Callable[..., bool] = agrees
-) -> Network:
-    """Open the weights with a free batch dimension, and try whether two faces together come out as each alone.
+def load(path: Path, device: str, threads: int, *, chunk: int | None = None, half: bool = False) -> Network:
+    """Open the weights with a free batch dimension, and try whether faces together come out as each alone.
 
     Args:
         path: the ONNX file, checked.
         device: ``"cpu"`` or ``"cuda"``.
         threads: on the CPU.
         chunk: faces at once; by default what suits the device.
-        check: how a batch is tried.
+        half: FP16, if these very weights then give equal pixels.
 
     Raises:
         FramelaneError: the file is no InSwapper model.
@@ -157,20 +159,44 @@ def load(
         graph = model.SerializeToString() if chunk > 1 else None
     except Exception as error:  # protobuf's own, of a file that is no model
         raise FramelaneError(f"The weights at {path} are no InSwapper model ({chain(error)}).") from error
-    network = Network(open_session(path, device, threads, graph), emap, (names[0], names[1]), chunk)
-    if chunk > 1 and not _batches(network, check):
-        opened = open_session(path, device, threads)
-        network = Network(opened, emap, (names[0], names[1]), 1)
-        network.said.append("inswapper takes one face at a time: a batch of two came out otherwise than each alone.")
-    return network
+
+    def network(graph: bytes | None, chunk: int) -> Network:
+        return Network(open_session(path, device, threads, graph), emap, (names[0], names[1]), chunk)
+
+    found = network(graph, chunk)
+    if chunk > 1 and not _batches(found):
+        found = network(None, 1)
+        found.said.append("inswapper takes one face at a time: a batch of two came out otherwise than each alone.")
+    if half and found.chunk == chunk:
+        found = _halved(found, lambda: network(to_half(model), chunk))
+    return found
 
 
-def _batches(network: Network, check: Callable[..., bool]) -> bool:
+def _probe(count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Faces and latents to try a network with: noise, which hides no difference."""
     random = np.random.default_rng(0)
-    latents = random.normal(size=(2, 512)).astype(np.float32)
-    latents /= np.linalg.norm(latents, axis=1, keepdims=True)
-    faces = random.random((2, 3, SIDE, SIDE), np.float32)
+    latents = random.normal(size=(count, 512)).astype(np.float32)
+    return random.random((count, 3, SIDE, SIDE), np.float32), latents / np.linalg.norm(latents, axis=1, keepdims=True)
+
+
+def _batches(network: Network) -> bool:
     try:
-        return check(network.session, dict(zip(network.names, (faces, latents), strict=True)), _SAME)
+        return agrees(network.session, dict(zip(network.names, _probe(2), strict=True)), _SAME)
     except Exception:  # onnxruntime's own: some shape inside is fixed
         return False
+
+
+def _halved(whole: Network, half: Callable[[], Network]) -> Network:
+    """The network in FP16 if no pixel of a face then differs by more than :data:`_EQUAL`, else as it was, which is said."""
+    faces, latents = _probe(whole.chunk)
+    try:
+        found = half()
+        furthest = 255 * float(np.abs(whole.run(faces, latents) - found.run(faces, latents)).max())
+        reason = f"a pixel differs by {furthest:.1f} of 255 grey levels"
+    except Exception as error:  # the converter's own and onnxruntime's
+        furthest, reason = float("nan"), chain(error)
+    if furthest <= _EQUAL:
+        found.model["precision"] = "fp16"
+        return found
+    whole.said.append(f"inswapper runs in FP32: in FP16 these weights do not give the same ({reason}).")
+    return whole
