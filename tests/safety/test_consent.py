@@ -24,7 +24,9 @@ def asked(text=CONSENT, **more):
     return Settings(faceswap=FaceswapSettings(consent=text, **more))
 
 
-@pytest.mark.parametrize("text", [None, "", "   ", "\n\t", "yes", "ok ok ok", "I agree", "... --- ...", "1 2 3 4", "a b c d e"])
+@pytest.mark.parametrize(
+    "text", [None, "", "   ", "\n\t", "yes", "ok ok ok", "I agree", "... --- ...", "1 2 3 4", "a b c d e"]
+)
 def test_what_does_not_say_who_and_why_is_no_consent(text):
     with pytest.raises(UsageError, match="who agreed to the use") as caught:
         consent.check(asked(text), [source()])

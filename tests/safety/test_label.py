@@ -71,7 +71,9 @@ def test_whatever_is_set_it_says_that_it_is_ai_generated(text, width, height, sh
     assert 0 <= mark.top <= height - mark.picture.shape[0]
 
 
-@pytest.mark.parametrize("text", ["   ", "\u200b\u200b\u200b", "...", "\n\n\n", "not AI", "AI-generatedish", "\u202eAI-generated"])
+@pytest.mark.parametrize(
+    "text", ["   ", "\u200b\u200b\u200b", "...", "\n\n\n", "not AI", "AI-generatedish", "\u202eAI-generated"]
+)
 def test_a_label_that_would_say_nothing_or_the_opposite_still_begins_with_the_truth(text):
     assert wording(text).startswith(f"{ALWAYS} - ") or wording(text) == ALWAYS
 

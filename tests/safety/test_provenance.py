@@ -113,7 +113,9 @@ def test_room_for_metadata_and_credentials_is_enough(made, tmp_path):
 
 
 def sealed_provenance(width, height, **more):
-    return Provenance("AI-generated: a test", Label(FaceswapSettings()).mark(width, height), ({"consent": "x"},), **more)
+    return Provenance(
+        "AI-generated: a test", Label(FaceswapSettings()).mark(width, height), ({"consent": "x"},), **more
+    )
 
 
 @pytest.mark.parametrize("where", [0.3, 0.6, 0.9])
@@ -194,7 +196,9 @@ def test_a_video_whose_label_is_not_on_every_frame_is_refused(made, tmp_path, hi
         how = "pad=320:248:0:0,crop=320:240:0:8"
     changed = tmp_path / "changed.mp4"
     ffmpeg("-i", made.output_path, "-vf", how, "-an", "-c:v", "libx264", "-crf", "12", changed)
-    with pytest.raises(Unlabelled, match=r"cannot be seen at 1\.32 s" if hidden == "one frame" else "cannot be seen at 0"):
+    with pytest.raises(
+        Unlabelled, match=r"cannot be seen at 1\.32 s" if hidden == "one frame" else "cannot be seen at 0"
+    ):
         check_label(changed, mark)
 
 
@@ -247,10 +251,12 @@ def pem_pair(folder, days=30, other_key=False, curve=None):
     now = datetime.datetime.now(datetime.UTC)
 
     def name(text):
-        return x509.Name([
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Studio Example"),
-            x509.NameAttribute(NameOID.COMMON_NAME, text),
-        ])
+        return x509.Name(
+            [
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Studio Example"),
+                x509.NameAttribute(NameOID.COMMON_NAME, text),
+            ]
+        )
 
     def start(subject, public):
         return (
