@@ -1,7 +1,6 @@
-"""Each way round the safety steps that somebody may try, on the real ``faceswap`` with its embedded models: models and unfinished work.
+"""Ways round the safety steps, tried on the real ``faceswap`` with its embedded models: models and unfinished work.
 
-What must never come out: a file under the output's name (or anywhere in the output's folder) that is not labelled, not
-signed, or made without a consent on record.
+What must never come out: a file that is not labelled on every frame, not signed, or made without a consent on record.
 """
 
 import base64
@@ -22,7 +21,7 @@ from framelane.processors.faceswap import consent
 from framelane.provenance import seal
 from support.clips import ffmpeg, needs_ffmpeg
 from support.faces import write
-from support.swaps import CONSENT, cli, given, nothing_in, own_state, place, settings_of, sound, swap  # noqa: F401
+from support.swaps import CONSENT, cli, given, nothing_in, settings_of, sound, swap
 
 pytestmark = [needs_ffmpeg, pytest.mark.usefixtures("own_state")]
 

@@ -17,7 +17,7 @@ from framelane.video.clip import probe
 from support.faces import hopper, nodding, portrait
 
 CONSENT = "US Navy portrait, public domain, for tests"
-FRAMES = 10
+FRAMES = 12
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def place(tmp_path_factory):
     """A folder with ``source.png`` and ``clip.mp4``."""
     folder = tmp_path_factory.mktemp("place")
     portrait(folder / "source.png", hopper())
-    nodding(folder / "clip.mp4", seconds=1.0, rate=10, size=(200, 200))
+    nodding(folder / "clip.mp4", seconds=1.2, rate=10, size=(200, 200))
     return folder
 
 

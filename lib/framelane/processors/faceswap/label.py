@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,7 @@ ALWAYS = "AI-generated"
 _INK, _PLATE = (255, 255, 255), (0, 0, 0)
 _SMALLEST = 7  # pixels of a capital letter; below that nobody reads it
 _WIDEST, _HIGHEST = 0.94, 0.5  # shares of the frame that the label may cover
+_LINE = 1.6  # from line to line, in heights of a capital letter
 _EDGE = 0.02  # of the frame's shorter side, between label and border
 
 
@@ -74,16 +76,28 @@ class Label:
         return self._marks[width, height]
 
     def _made(self, width: int, height: int) -> VisibleMark:
-        wanted = max(_SMALLEST, round(self.share * height))
-        for letters in range(wanted, _SMALLEST - 1, -1):
-            for lines in _wrapped(self.text):
-                picture = _plate(lines, letters)
-                if picture.shape[1] <= _WIDEST * width and picture.shape[0] <= _HIGHEST * height:
-                    return self._placed(picture, letters, width, height)
-        raise FramelaneError(
-            f"Frames of {width}x{height} are too small for the legible label {self.text!r}, and nothing is made without "
-            "it; give a larger clip, or a shorter faceswap.label."
-        )
+        fitting, too_large = _SMALLEST - 1, max(_SMALLEST, round(self.share * height)) + 1
+        lines: list[str] = []
+        while too_large - fitting > 1:  # the largest letters that fit, as large as asked for at most
+            letters = (fitting + too_large) // 2
+            if found := self._fitting(letters, width, height):
+                fitting, lines = letters, found
+            else:
+                too_large = letters
+        if not lines:
+            raise FramelaneError(
+                f"Frames of {width}x{height} are too small for the legible label {self.text!r}, and nothing is made "
+                "without it; give a larger clip, or a shorter faceswap.label."
+            )
+        return self._placed(_plate(lines, fitting), fitting, width, height)
+
+    def _fitting(self, letters: int, width: int, height: int) -> list[str]:
+        """The text in as few lines as fit into a frame; empty where none do."""
+        for lines in _wrapped(self.text):
+            across, down = _extent(lines, letters)
+            if across <= _WIDEST * width and down <= _HIGHEST * height:
+                return lines
+        return []
 
     def _placed(self, picture: NDArray[np.uint8], letters: int, width: int, height: int) -> VisibleMark:
         edge = max(1, round(_EDGE * min(width, height)))
@@ -119,27 +133,36 @@ def _wrapped(text: str) -> Iterator[list[str]]:
         yield lines
 
 
+def _rim_and_pad(letters: int) -> tuple[int, int]:
+    return max(1, round(letters / 12)), max(2, round(letters * 0.5))
+
+
+def _extent(lines: list[str], letters: int) -> tuple[int, int]:
+    """Width and height of the plate in pixels."""
+    face, around = font(_font_size(letters)), 2 * sum(_rim_and_pad(letters))
+    across = max(round(face.getlength(line)) for line in lines) + around
+    return across, letters + round(letters * _LINE) * (len(lines) - 1) + around
+
+
 def _plate(lines: list[str], letters: int) -> NDArray[np.uint8]:
     """Text on its plate, (h, w, 3); capital letters are ``letters`` pixels high."""
     from PIL import Image, ImageDraw
 
-    face = font(_font_size(letters))
-    rim, pad = max(1, round(letters / 12)), max(2, round(letters * 0.5))
-    step = round(letters * 1.6)
-    width = max(round(face.getlength(line)) for line in lines) + 2 * (pad + rim)
-    height = letters + step * (len(lines) - 1) + 2 * (pad + rim)
+    face, step = font(_font_size(letters)), round(letters * _LINE)
+    (rim, pad), (width, height) = _rim_and_pad(letters), _extent(lines, letters)
     picture = Image.new("RGB", (width, height), _INK)
     draw = ImageDraw.Draw(picture)
     draw.rectangle((rim, rim, width - rim - 1, height - rim - 1), fill=_PLATE)
     for index, line in enumerate(lines):
         base = rim + pad + letters + index * step
-        draw.text((rim + pad, base), line, font=face, fill=_INK, anchor="ls", stroke_width=0)
+        draw.text((rim + pad, base), line, font=face, fill=_INK, anchor="ls")
     return np.asarray(picture, np.uint8)
 
 
+@lru_cache(maxsize=256)
 def _font_size(letters: int) -> int:
     """The font size whose capital letters are at least so many pixels high."""
-    size = letters
+    size = letters + letters // 4  # a little below what it takes: capitals are 0.7 of the size
     while -font(size).getbbox("A", anchor="ls")[1] < letters:
         size += 1
     return size
