@@ -77,7 +77,7 @@ class Texture:
             picture = cv2.GaussianBlur(picture, (0, 0), 0.5 * float(np.sqrt(rest * rest - 1)) + 1e-3)
         at = drawn.carry(((self.mesh[:, :2] + 0.5) * shrink - 0.5).astype(np.float32), empty=-10)
         return np.asarray(
-            cv2.remap(picture, place[..., 0], place[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT),
+            cv2.remap(picture, at[..., 0], at[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT),
             np.float32,
         )
 
