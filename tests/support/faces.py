@@ -94,7 +94,7 @@ def planted(picture: np.ndarray, mesh: np.ndarray) -> list[tuple[str, np.ndarray
     """A short clip of known motion: name, picture, landmarks of each frame."""
     centre = mesh[:, :2].mean(axis=0)
     result = []
-    for step in range(4):
+    for step in range(1, 4):
         result.append((f"shift {step}", *move(picture, mesh, similarity(0, 1, (9.25 * step, 5.5 * step), centre))))
         result.append((f"turn {step}", *move(picture, mesh, similarity(8.0 * step - 12, 1, (0, 0), centre))))
         result.append((f"scale {step}", *move(picture, mesh, similarity(0, 0.75 + 0.35 * step, (0, 20), centre))))

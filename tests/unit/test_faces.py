@@ -90,7 +90,7 @@ def test_a_face_cut_by_the_border_and_one_turned_on_its_side_have_a_mesh_that_fi
 
 
 def test_planted_motion_is_followed(finder):
-    """Landmarks of the first picture moved by a known motion, against those found: seen 0.2 to 3.3 % of the eyes' distance."""
+    """Landmarks of the first picture, moved as is known, against those found: 0.3 to 3.3 % of the eyes' distance seen."""
     start = finder.find(frames(astronaut()))[0][0].mesh
     for name, picture, truth in planted(astronaut(), start):
         (face,) = finder.find(frames(picture))[0]

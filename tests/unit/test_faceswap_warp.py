@@ -24,7 +24,7 @@ from framelane.processors.faceswap.raster import place
 from framelane.processors.faceswap.swapper import Patch, Refused, Source, Swapper, Wish
 from framelane.processors.faceswap.texture import Texture
 from framelane.processors.faceswap.warp import FARTHEST_TURN, Warp, face_size
-from support.faces import astronaut, frames, hopper, move, paste, planted, similarity, turned
+from support.faces import astronaut, express, frames, hopper, move, paste, planted, similarity, turned
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_marks_on_the_source_come_out_at_the_known_landmarks(face, source):
 
 
 def test_the_swapped_face_has_the_landmarks_of_the_planted_motion(finder, face, source):
-    """The whole chain: found, swapped, found again; seen 1.1 to 1.6 % of the eyes' distance, 3.9 % at the widest smile."""
+    """The whole chain: found, swapped, found again; 1.0 to 1.4 % of the eyes' distance seen, 4.0 % at the widest smile."""
     for name, picture, truth in planted(astronaut(), face.mesh):
         found = finder.find(frames(picture))[0][0]
         after = finder.find(frames(paste(picture, swap(picture, found, source))))[0][0]
@@ -101,7 +101,7 @@ def test_nothing_outside_the_hull_changes(face, source):
 
 
 def test_eyes_and_the_inside_of_the_mouth_stay_the_clips(finder, source):
-    talking, mesh = planted(astronaut(), finder.find(frames(astronaut()))[0][0].mesh)[11][1:]
+    talking, _ = express(astronaut(), finder.find(frames(astronaut()))[0][0].mesh, 1.0)
     face = finder.find(frames(talking))[0][0]
     out = paste(talking, swap(talking, face, source)).astype(int)
     for ring in (LEFT_EYE_RING, INNER_LIPS):
@@ -109,7 +109,6 @@ def test_eyes_and_the_inside_of_the_mouth_stay_the_clips(finder, source):
         assert np.abs(out[y, x] - talking[y, x]).max() <= 2, ring
     x, y = np.round(face.mesh[205, :2]).astype(int)
     assert np.abs(out[y, x] - talking[y, x]).max() > 2, "the cheek is another"
-    assert mesh.shape == (468, 3)
 
 
 def test_keep_mouth_keeps_the_mouth(face, source):
