@@ -102,8 +102,8 @@ def planted(picture: np.ndarray, mesh: np.ndarray) -> list[tuple[str, np.ndarray
     return result
 
 
-def turned(picture: np.ndarray, mesh: np.ndarray, yaw: float) -> tuple[np.ndarray, np.ndarray]:
-    """The face alone as a solid, turned about the vertical by degrees on a plain ground; picture and landmarks."""
+def turned(picture: np.ndarray, mesh: np.ndarray, yaw: float, pitch: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """The face alone as a solid on a plain ground, turned to the right and then down by degrees; picture and landmarks."""
     from framelane.perception.faces.topology import filled
     from framelane.processors.faceswap.raster import place
 
@@ -111,6 +111,9 @@ def turned(picture: np.ndarray, mesh: np.ndarray, yaw: float) -> tuple[np.ndarra
     centre = mesh.mean(axis=0)
     angle = np.radians(yaw)
     turn = np.array([[np.cos(angle), 0, -np.sin(angle)], [0, 1, 0], [np.sin(angle), 0, np.cos(angle)]])
+    angle = np.radians(pitch)
+    nod = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    turn = nod @ turn
     solid = ((mesh - centre) @ turn.T + centre).astype(np.float32)
     at = place(solid, filled(), width, height).carry(mesh[:, :2], empty=-10)
     seen = cv2.remap(picture, at[..., 0], at[..., 1], cv2.INTER_CUBIC)

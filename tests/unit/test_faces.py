@@ -104,6 +104,9 @@ def test_planted_turns_of_the_head_are_measured(finder, picture):
     for yaw in (-40, -20, 0, 20, 40):
         (face,) = finder.find(frames(turned(picture(), start, yaw)[0]))[0]
         assert head_pose(face.mesh)[0] == pytest.approx(yaw, abs=7)
+    for pitch in (-40, -20, 20, 40):
+        (face,) = finder.find(frames(turned(picture(), start, 0, pitch)[0]))[0]
+        assert head_pose(face.mesh)[1] == pytest.approx(pitch, abs=7)
     for roll in (-25, 25):  # OpenCV turns counter-clockwise
         _, moved = move(picture(), start, similarity(-roll, 1, (0, 0), start[:, :2].mean(axis=0)))
         assert head_pose(moved)[2] - head_pose(start)[2] == pytest.approx(roll, abs=0.5)
