@@ -251,7 +251,7 @@ class HardwareSettings(Section):
         ge=1,
         le=8,
         description="models run on every N-th only of the frames that they would run on (attention: sample_fps and "
-        "overlap / N, detect_every * N)",
+        "overlap / N, detect_every * N; faceswap: detect_every * N, at most 16)",
     )
     working_height: int = Field(
         0,

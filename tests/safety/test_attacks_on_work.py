@@ -20,7 +20,7 @@ from framelane.perception import content
 from framelane.processors.faceswap import consent
 from framelane.provenance import seal
 from support.clips import ffmpeg, needs_ffmpeg
-from support.faces import write
+from support.face_clips import write
 from support.swaps import CONSENT, cli, given, nothing_in, settings_of, sound, swap
 
 pytestmark = [needs_ffmpeg, pytest.mark.usefixtures("own_state")]

@@ -22,7 +22,8 @@ from framelane.perception.faces.base import FaceFinder
 from framelane.video.clip import probe
 from framelane.video.reader import frame_near
 from support.clips import STREET, ffmpeg, needs_ffmpeg, synthetic
-from support.faces import astronaut, hopper, write
+from support.face_clips import write
+from support.faces import astronaut, hopper
 from support.sealed import face, source
 
 FORBIDDEN = np.frombuffer(base64.b85decode(content._KNOWN), np.uint8).reshape(12, 12, 3)

@@ -14,7 +14,8 @@ from framelane.provenance import seal
 from framelane.provenance.visible import check as check_label
 from framelane.schema import FaceswapSettings
 from framelane.video.clip import probe
-from support.faces import hopper, nodding, portrait
+from support.face_clips import nodding, portrait
+from support.faces import hopper
 
 CONSENT = "US Navy portrait, public domain, for tests"
 FRAMES = 12

@@ -15,7 +15,8 @@ from framelane.perception.faces.centerface import CenterFaceFinder
 from framelane.perception.faces.tracks import Sight
 from framelane.processors.faceswap.select import Chooser, Rule
 from framelane.processors.faceswap.swapper import Source
-from support.faces import astronaut, hopper, moved
+from support.face_clips import moved
+from support.faces import astronaut, hopper
 
 ANNA, BERT = Source("anna", (), ()), Source("bert", (), ())
 

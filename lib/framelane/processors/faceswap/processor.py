@@ -27,6 +27,7 @@ from framelane.video.frames import FrameBatch, thumbnail
 if TYPE_CHECKING:
     import torch
 
+_RAREST = 16  # frames between two looks at faces; beyond that nothing can be interpolated
 _CUT = 0.3  # as attention.cut_threshold's default
 
 
@@ -106,7 +107,8 @@ class Faceswap(Processor):
         self.chooser, self.label, self.describe = opened.chooser, opened.label, opened.describe
         self.says, self.told_apart_by = opened.provenance, opened.told_apart_by
         rate = max(float(clip.rate), 1.0)
-        self.every = self.options.detect_every * context.settings.hardware.stride
+        wanted = self.options.detect_every
+        self.every = max(wanted, min(wanted * context.settings.hardware.stride, _RAREST))
         self.width = max(WIDTH_S, 2.5 * self.every / rate)
         self.gap = max(GAP_S, 2 * self.every / rate)
         self.ahead = min(64, max(ceil(max(self.gap, self.width) * rate), self.every))

@@ -26,9 +26,9 @@ from framelane.perception.faces.topology import (
     triangles,
 )
 
-_BORDER, _INSIDE = 2.0, 0.08
+_BORDER, _INSIDE = 10.0, 0.5
 _FLOOR = 12.0  # added before the logarithm: shadows are noise
-_FAR = 0.25  # in logarithms: differences farther than this from the usual one are distrusted
+_FAR, _ROUNDS = 0.3, 3  # in logarithms: differences farther than this from the smooth answer are distrusted
 _LEAST_SEEN = 0.05
 _SKIN, _NOT_SKIN = 0.3, 0.6  # in logarithms, distance to the colour of the cheeks
 
@@ -68,12 +68,16 @@ def membrane(below: Floats, pasted: Floats, seen: Floats) -> Floats:
     weights = _trust() * np.where(seen > _LEAST_SEEN, seen, 0.0)
     if weights.sum() < _BORDER:
         return np.zeros((468, 3), np.float32)
-    counted = weights > 0
-    usual = np.median(difference[counted], axis=0)
-    distance = np.abs(difference - usual).max(axis=1)
-    weights = weights * np.minimum(1.0, _FAR / np.maximum(distance, 1e-6))
+    answer = _solve(difference, weights)
+    for _ in range(_ROUNDS):  # iteratively reweighted: what lies far off the smooth answer is hair or a hand, not light
+        distance = np.abs(difference - answer).max(axis=1)
+        answer = _solve(difference, weights * np.minimum(1.0, _FAR / np.maximum(distance, 1e-6)))
+    return np.asarray(answer, np.float32)
+
+
+def _solve(difference: np.ndarray, weights: np.ndarray) -> np.ndarray:
     system = _laplacian() + np.diag(weights + 1e-9)
-    return np.asarray(np.linalg.solve(system, difference * weights[:, None]), np.float32)
+    return np.asarray(np.linalg.solve(system, difference * weights[:, None]))
 
 
 def apply(pasted: Floats, base: Floats, correction: Floats, contrast: float) -> Floats:

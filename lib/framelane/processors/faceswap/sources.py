@@ -110,7 +110,7 @@ def _only(file: Path, faces: Sequence[Face]) -> Face:
         )
     if meant[0].size < _SMALLEST:
         raise UsageError(
-            f"The face in the source image {file} is only {meant[0].size:.0f} pixels large; at least {_SMALLEST} are needed."
+            f"The face in the source image {file} is only {meant[0].size:.0f} pixels large; it needs at least {_SMALLEST}."
         )
     return meant[0]
 

@@ -71,13 +71,13 @@ class Texture:
         scale = float(np.sqrt(_area(self.mesh) / max(_area(target), 1e-6)))
         level = int(np.clip(np.floor(np.log2(max(scale, 1.0))), 0, len(self.levels) - 1))
         picture = self.levels[level]
-        shrink = np.array(picture.shape[1::-1], np.float32) / np.array(self.levels[0].shape[1::-1], np.float32)
+        shrink = np.divide(picture.shape[1::-1], self.levels[0].shape[1::-1])
         rest = scale / 2**level
         if rest > 1:
             picture = cv2.GaussianBlur(picture, (0, 0), 0.5 * float(np.sqrt(rest * rest - 1)) + 1e-3)
-        place = drawn.carry((self.mesh[:, :2] + 0.5) * shrink - 0.5, empty=-10)
+        at = drawn.carry(((self.mesh[:, :2] + 0.5) * shrink - 0.5).astype(np.float32), empty=-10)
         return np.asarray(
-            cv2.remap(picture, place[..., 0], place[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT),
+            cv2.remap(picture, at[..., 0], at[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT),
             np.float32,
         )
 
@@ -120,7 +120,8 @@ def _average(pairs: list[tuple[NDArray[np.uint8], Floats]]) -> tuple[NDArray[np.
         laid = cv2.remap(picture, at[..., 0], at[..., 1], cv2.INTER_CUBIC).astype(np.float32)
         laid *= base[covered].mean(axis=0) / np.maximum(laid[covered].mean(axis=0), 1)
         detail = min(1.0, _area(other) / _area(mesh))
-        share = drawn.carry((_frontal(other) ** _FRONT * detail)[:, None]) + 1e-6
+        seen = (_frontal(other) ** _FRONT * detail).astype(np.float32)
+        share = drawn.carry(seen[:, None]) + np.float32(1e-6)
         total += laid * share
         weight += share
     merged = np.where(covered[..., None], np.clip(total / weight, 0, 255), base)
