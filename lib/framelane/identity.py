@@ -77,7 +77,9 @@ def with_contents(flat: Mapping[str, Any]) -> dict[str, Any]:
 
     A picture that is replaced under its name makes another result; one that is moved makes the same.
     """
-    found: dict[str, Any] = {key: content_of(value) if key in _FILES and value else value for key, value in flat.items()}
+    found: dict[str, Any] = {
+        key: content_of(value) if key in _FILES and value else value for key, value in flat.items()
+    }
     if pairs := found.get("faceswap.pairs"):
         found["faceswap.pairs"] = [{key: content_of(text) for key, text in pair.items()} for pair in pairs]
     return found
