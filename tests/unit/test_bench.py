@@ -48,7 +48,7 @@ def tiny_motion():
 @pytest.fixture(scope="module")
 def tiny_faceswap():
     pytest.importorskip("insightface", reason="insightface is not installed; it is the peer of this benchmark")
-    return faceswap.measure(repeats=1, size=(320, 180), frames={1: (1, 2), 2: (1, 2)}, width=4)
+    return faceswap.measure(repeats=1, size=(320, 180), many={2: (1, 2)}, few={1: (1, 2)}, width=4)
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,7 @@ def test_a_missed_target_is_said(tiny_engine):
 
 
 def test_the_face_swaps_figures_fit_together(tiny_faceswap):
-    for count, result in tiny_faceswap["faces"].items():
+    for result in (*tiny_faceswap["narrow"]["faces"].values(), *tiny_faceswap["real"]["faces"].values()):
         ways, ratios = result["ways"], result["ratios"]
         for way in ways.values():
             assert way["frame_ms"] == pytest.approx(way["network_ms"] + way["around_ms"], abs=0.2)
@@ -201,8 +201,10 @@ def test_the_face_swaps_figures_fit_together(tiny_faceswap):
         if "png" in ways:
             assert ways["png"]["images"] == ways["png"]["frames"]
             assert ratios["whole"] == pytest.approx(ways["png"]["frame_ms"] / ways["job"]["frame_ms"], rel=0.02)
-        assert sum(f"{count} faces" in text or "one face" in text for text in tiny_faceswap["sentences"]) >= 1
-    assert tiny_faceswap["together"]["one_by_one"] > 0
+    said = tiny_faceswap["sentences"]
+    assert "With 2 faces a frame: alignment" in said[0]
+    assert "With one face a frame with the network of real size" in said[1]
+    assert tiny_faceswap["real"]["together"]["one_by_one"] > 0
 
 
 def test_a_random_network_of_full_width_would_have_the_published_size():
