@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from framelane import settings as settings_module
@@ -25,9 +27,15 @@ BEGUN = "profile of the machine that began the clip"
 # Of the hardware only what the result depends on by its nature, and only as the user set it.
 _ASKED_OF_HARDWARE = {"hardware.working_height", "hardware.mixed_precision"}
 
-_NO_RESULT = {"engine.queue_batches", "engine.min_free_mb", "output.require_gpu", "output.overwrite"}
+_NO_RESULT = {
+    "engine.queue_batches", "engine.min_free_mb", "output.require_gpu", "output.overwrite", "faceswap.private_key",
+}  # fmt: skip
 
-NOT_IN_FRAMES = _NO_RESULT | {
+# What is said of a result and what signs it belongs to the result, but not to its frames.
+_SAID = {"faceswap.certificate", "faceswap.consent"}
+_FILES = ("faceswap.source", "faceswap.reference", "faceswap.certificate")
+
+NOT_IN_FRAMES = _NO_RESULT | _SAID | {
     "hardware.device", "hardware.batch_size", "hardware.gpu_memory_limit", "hardware.gpu_memory_gb",
     "hardware.empty_cache_every", "hardware.threads", "hardware.cpu_affinity", "hardware.ram_limit",
 }  # fmt: skip
@@ -46,18 +54,61 @@ def result_settings(processor: str, loaded: Loaded) -> dict[str, Any]:
     mode = settings_module.read_yaml(data_path("configs", "modes", f"{loaded.settings.mode}.yaml"))
     without = settings_module.flatten(Settings.model_validate(mode).model_dump())
     flat = settings_module.flatten(loaded.settings.model_dump())
-    return {
-        key: without[key] if loaded.origin.get(key, "").startswith("profile ") else value
-        for key, value in flat.items()
-        if key in _ASKED_OF_HARDWARE or (key.split(".")[0] in sections and key not in _NO_RESULT)
-    }
+    return with_contents(
+        {
+            key: without[key] if loaded.origin.get(key, "").startswith("profile ") else value
+            for key, value in flat.items()
+            if key in _ASKED_OF_HARDWARE or (key.split(".")[0] in sections and key not in _NO_RESULT)
+        }
+    )
 
 
 def frames_settings(processor: str, loaded: Loaded) -> dict[str, Any]:
     """The settings that the frames depend on, by dotted key, as they are."""
     sections = {"engine", "output", "hardware", processor}
     flat = settings_module.flatten(loaded.settings.model_dump())
-    return {key: value for key, value in flat.items() if key.split(".")[0] in sections and key not in NOT_IN_FRAMES}
+    return with_contents(
+        {key: value for key, value in flat.items() if key.split(".")[0] in sections and key not in NOT_IN_FRAMES}
+    )
+
+
+def with_contents(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings where a file that frames are made of counts with what is in it, and not with where it lies.
+
+    A picture that is replaced under its name makes another result; one that is moved makes the same.
+    """
+    found: dict[str, Any] = {
+        key: content_of(value) if key in _FILES and value else value for key, value in flat.items()
+    }
+    if pairs := found.get("faceswap.pairs"):
+        found["faceswap.pairs"] = [{key: content_of(text) for key, text in pair.items()} for pair in pairs]
+    return found
+
+
+def content_of(text: str) -> str:
+    """``sha256:`` and the digest of a file, or of a folder's files and the names that order them; else the text itself.
+
+    A file that is not there, or cannot be read, is found out where it is opened, with a sentence.
+    """
+    path = Path(text)
+    try:
+        if path.is_dir():
+            files = sorted(each for each in path.iterdir() if each.is_file())
+            return "sha256:" + digest([[each.name, _digest_of(each)] for each in files])
+        return f"sha256:{_digest_of(path)}" if path.is_file() else text
+    except OSError:
+        return text
+
+
+def _digest_of(path: Path) -> str:
+    seen = path.stat()
+    return _read_digest(str(path.resolve()), (seen.st_size, seen.st_mtime_ns))
+
+
+@lru_cache(maxsize=4096)
+def _read_digest(path: str, _changed: tuple[int, int]) -> str:
+    """SHA-256 of a file; a batch asks for the same one for every clip, so it is read again only once it has changed."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def asked_for(processor: str, loaded: Loaded) -> str:

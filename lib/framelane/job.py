@@ -19,14 +19,17 @@ from framelane.engine.events import Event
 from framelane.engine.guard import Guard, Held
 from framelane.engine.pipeline import Pipeline, Plan
 from framelane.engine.sensors import open_sources
-from framelane.errors import OutOfMemory
+from framelane.errors import FramelaneError, OutOfMemory
 from framelane.identity import asked_for, frames_settings, go_on_as_begun
 from framelane.machine import usable_cores
 from framelane.memory import free_memory, keep_memory_flat
 from framelane.processors.base import Context, Processor, create
 from framelane.processors.scaled import Scaled
+from framelane.provenance import Provenance, Unlabelled, legible, metadata, report_of
+from framelane.provenance.seal import ROOM, seal
 from framelane.schema import Settings
 from framelane.settings import Loaded
+from framelane.sheet import make_sheet
 from framelane.video.clip import Clip, fingerprint, probe, require_file
 from framelane.video.codecs import choose_encoder
 from framelane.video.gif import make_gif
@@ -132,7 +135,9 @@ class Job:
         keep_memory_flat()
         require_file(self.source)
         wanted = self.settings
-        check_output(self.output, self.source, gif=wanted.gif.enabled, overwrite=wanted.output.overwrite)
+        self.processor.require(wanted, self.output)
+        sheet = self.processor.makes_sheet
+        check_output(self.output, self.source, gif=wanted.gif.enabled, overwrite=wanted.output.overwrite, sheet=sheet)
         self.clip: Clip = probe(self.source)
         check_disk(self.output, self.source, wanted.engine.min_free_mb)
         for sentence in self.loaded.limited:
@@ -183,7 +188,11 @@ class Job:
         try:
             with fallback.out_of_memory(self.settings, self.clip, device):
                 segments = self._process()
-            return self._seal(segments)
+            try:
+                return self._seal(segments)
+            except Unlabelled:
+                self.work.clear()
+                raise
         finally:
             self.processor.close()
             self.work.release()
@@ -208,6 +217,7 @@ class Job:
         if encoder.reason:
             self.notes.degrade(encoder.reason)
         out = self.processor.open(self.clip, self.context)  # first: settings that do not fit leave no folder behind
+        self.provenance = self._provenance()
         by = self.loaded.origin["hardware.working_height"]
         if isinstance(self.processor, Scaled) and by.startswith("profile"):
             self.notes.degrade(self.processor.sentence(self.clip, by))
@@ -236,6 +246,15 @@ class Job:
         for sentence in self.reader.warnings:
             self.notes.warn(sentence)
         return segments
+
+    def _provenance(self) -> Provenance | None:
+        """What must be written into the output; asked for before the work, so that none is done in vain."""
+        found = self.processor.provenance()
+        if found is None and self.processor.says_what_it_is:
+            raise FramelaneError(
+                f"{self.processor.name} does not say what its output is; nothing is made without that."
+            )
+        return found
 
     def _finished_segments(self, encoder: str) -> list[Segment]:
         done = self.work.open(self._identity(encoder), asked_for(self.processor.name, self.asked))
@@ -318,16 +337,22 @@ class Job:
     # -- seal --------------------------------------------------------------------------------------------------------
 
     def _seal(self, segments: list[Segment]) -> Result:
-        """Join, verify, describe, and only then give the names."""
+        """Join, say what it is, verify, describe, and only then give the names."""
         self.listener(Event(event="sealing", message="joining segments and audio"))
         sealed = self.work.path / f"sealed{self.output.suffix.lower()}"
         infos = [(segment.video, segment.record.info) for segment in segments]
-        for sentence in join(infos, self.clip, sealed).notes:
+        says = self.provenance
+        tags = metadata.tags(says, sealed.suffix, self.clip.metadata) if says else None
+        for sentence in join(infos, self.clip, sealed, tags=tags).notes:
             self.notes.degrade(sentence)
         frames = sum(info.frames for _, info in infos)
+        stated = says and self._say(sealed, says, self.output.name)
         verify(sealed, self.clip, infos[0][1], infos[-1][1], frames)
         gif = self._gif(sealed)
         data = self._describe(frames, gif)
+        data["sheet"] = self._sheet(sealed, data["metrics"])
+        if says and stated:
+            data["provenance"] = {**stated, **report_of(says)}
         self._give_names(sealed, data, gif is not None)
         self.listener(Event(event="done", **{k: data[k] for k in ("output", "frames", "seconds", "avg_fps")}))
         return Result(
@@ -339,15 +364,25 @@ class Job:
             report_path=report.report_path(self.output),
         )
 
+    def _say(self, path: Path, says: Provenance, title: str) -> dict[str, Any]:
+        self.listener(
+            Event(event="sealing", message=f"writing into {path.suffix[1:].upper()} what it is, and checking it")
+        )
+        try:
+            return seal(path, says, title)
+        except BaseException:
+            path.unlink(missing_ok=True)  # not even hidden in the work folder
+            raise
+
     def _gif(self, sealed: Path) -> dict[str, Any] | None:
-        wanted = self.settings.gif
+        wanted, says = self.settings.gif, self.provenance
         if not wanted.enabled:
             return None
         self.listener(Event(event="sealing", message="making the GIF"))
         made = make_gif(
             sealed,
             self.work.path / "sealed.gif",
-            max_bytes=int(wanted.max_mb * 1_000_000),
+            max_bytes=int(wanted.max_mb * 1_000_000) - (ROOM if says else 0),
             seconds=wanted.seconds,
             start=wanted.start,
             width=wanted.width,
@@ -355,8 +390,29 @@ class Job:
         )
         for sentence in made.notes:
             self.notes.warn(sentence)
+        if says and not legible(says.mark, made.height, self.clip.display_size[1]):
+            self.notes.warn(
+                f"There is no GIF: at {made.width}x{made.height} its label would not be legible. Raise gif.max_mb or "
+                "gif.width."
+            )
+            made.path.unlink()
+            return None
         kept = ("bytes", "width", "height", "fps", "colours", "seconds", "tries")
-        return {key: getattr(made, key) for key in kept}
+        described = {key: getattr(made, key) for key in kept}
+        if says:
+            stated = self._say(made.path, says, report.gif_path(self.output).name)
+            described |= {"bytes": made.path.stat().st_size, "provenance": stated}
+        return described
+
+    def _sheet(self, sealed: Path, metrics: dict[str, Any]) -> dict[str, Any] | None:
+        """The contact sheet of what somebody should look at; says what it is, like everything else that is made."""
+        moments, says = self.processor.moments(metrics), self.provenance
+        if not moments:
+            return None
+        path = self.work.path / "sealed.worst.jpg"
+        make_sheet(sealed, moments, path, says)
+        stated = says and self._say(path, says, report.sheet_path(self.output).name)
+        return {"frames": len(moments), "bytes": path.stat().st_size, **({"provenance": stated} if stated else {})}
 
     def _describe(self, frames: int, gif: dict[str, Any] | None) -> dict[str, Any]:
         metrics = self.processor.report(self.work.rows())
@@ -384,13 +440,16 @@ class Job:
             report.write_report(described, data)
             with sealed.open("rb") as file:
                 os.fsync(file.fileno())
-            preview = report.gif_path(self.output)
-            stale = not with_gif and preview in report.made_by_us(self.output)
-            described.replace(report.report_path(self.output))  # first: it says that the other two are ours
-            if with_gif:
-                (self.work.path / "sealed.gif").replace(preview)
-            elif stale:  # our own preview of what is replaced
-                preview.unlink(missing_ok=True)
+            ours = report.made_by_us(self.output)
+            described.replace(report.report_path(self.output))  # first: it says that the others are ours
+            for made, path in (
+                (with_gif and "sealed.gif", report.gif_path(self.output)),
+                (data["sheet"] and "sealed.worst.jpg", report.sheet_path(self.output)),
+            ):
+                if made:
+                    (self.work.path / made).replace(path)
+                elif path in ours:  # our own picture of what is replaced
+                    path.unlink(missing_ok=True)
             sealed.replace(self.output)
             sync_folder(self.output.parent)
         except OSError as error:

@@ -22,6 +22,16 @@ def gif_path(output: Path) -> Path:
     return _beside(output, ".gif")
 
 
+def sheet_path(output: Path) -> Path:
+    """``out.mp4`` to ``out.worst.jpg``, the contact sheet."""
+    return _beside(output, ".worst.jpg")
+
+
+def beside(output: Path) -> list[Path]:
+    """All files that may stand beside an output and belong to it: report, GIF and contact sheet."""
+    return [report_path(output), gif_path(output), sheet_path(output)]
+
+
 def _beside(output: Path, suffix: str) -> Path:
     """The output's name with another suffix; where that is too long for a file name, its end gives way to a digest."""
     path = output.with_suffix(suffix)
@@ -44,7 +54,7 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
 
 
 def made_by_us(output: Path) -> list[Path]:
-    """The files of which the report beside ``output`` says that framelane made them: itself, the video, the GIF."""
+    """The files of which the report beside ``output`` says that framelane made them: itself, the video, GIF and sheet."""
     path = report_path(output)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -52,4 +62,5 @@ def made_by_us(output: Path) -> list[Path]:
         return []
     if not isinstance(data, dict) or Path(str(data.get("output", ""))).name != output.name:
         return []
-    return [path, output, *([gif_path(output)] if data.get("gif") else [])]
+    pictures = [path for key, path in (("gif", gif_path(output)), ("sheet", sheet_path(output))) if data.get(key)]
+    return [path, output, *pictures]

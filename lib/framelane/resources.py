@@ -28,3 +28,13 @@ def cache_dir() -> Path:
         return Path(own)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "framelane"
+
+
+def state_dir() -> Path:
+    """The folder for what must outlive a cache: ``$FRAMELANE_STATE``, else ``$XDG_STATE_HOME/framelane``, else
+    ``~/.local/state/framelane``.
+    """
+    if own := os.environ.get("FRAMELANE_STATE"):
+        return Path(own)
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "framelane"

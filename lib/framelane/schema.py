@@ -167,7 +167,10 @@ class FaceswapSettings(Section):
     )
     detection_threshold: float = Field(0.5, ge=0.05, le=0.95, description="lowest score of a face")
     label: str = Field(
-        "AI-generated face", min_length=3, max_length=60, description="the visible label; it always says AI"
+        "AI-generated face",
+        min_length=3,
+        max_length=60,
+        description="the visible label; whatever it says, it begins with AI-generated",
     )
     label_corner: Literal["top-left", "top-right", "bottom-left", "bottom-right"] = Field(
         "bottom-right", description="where the visible label stands"
@@ -248,7 +251,7 @@ class HardwareSettings(Section):
         ge=1,
         le=8,
         description="models run on every N-th only of the frames that they would run on (attention: sample_fps and "
-        "overlap / N, detect_every * N)",
+        "overlap / N, detect_every * N; faceswap: detect_every * N, at most 16)",
     )
     working_height: int = Field(
         0,

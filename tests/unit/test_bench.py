@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from framelane import bench
-from framelane.bench import about, attention, child, engine, motion, stages, tracking, transcode
+from framelane.bench import about, attention, child, engine, faceswap, motion, stages, tracking, transcode
 from framelane.bench.clips import loop_clip, make_clip
 from framelane.errors import FramelaneError, UsageError
 from framelane.processors.attention.methods import method_names
@@ -43,6 +43,12 @@ def tiny_attention():
 @pytest.fixture(scope="module")
 def tiny_motion():
     return motion.measure(clips=3, repeats=1, large_repeats=0)
+
+
+@pytest.fixture(scope="module")
+def tiny_faceswap():
+    pytest.importorskip("insightface", reason="insightface is not installed; it is the peer of this benchmark")
+    return faceswap.measure(repeats=1, size=(320, 180), many={2: (1, 2)}, few={1: (1, 2)}, width=4)
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +188,33 @@ def test_a_missed_target_is_said(tiny_engine):
     assert [("NO" in line, "yes" in line) for line in lines if "import framelane" in line] == [(True, False)]
     assert [("NO" in line, "yes" in line) for line in lines if "peak memory" in line] == [(True, False)]
     assert [("NO" in line, "yes" in line) for line in lines if "5/10/5" in line] == [(False, True)]
+
+
+def test_the_face_swaps_figures_fit_together(tiny_faceswap):
+    for result in (*tiny_faceswap["narrow"]["faces"].values(), *tiny_faceswap["real"]["faces"].values()):
+        ways, ratios = result["ways"], result["ratios"]
+        for way in ways.values():
+            assert way["frame_ms"] == pytest.approx(way["network_ms"] + way["around_ms"], abs=0.2)
+            assert way["network_ms"] > 0
+        assert ratios["paste"] == pytest.approx(ways["insightface"]["around_ms"] / ways["ours"]["around_ms"], rel=0.02)
+        assert ways["job"]["images"] == 0
+        if "png" in ways:
+            assert ways["png"]["images"] == ways["png"]["frames"]
+            assert ratios["whole"] == pytest.approx(ways["png"]["frame_ms"] / ways["job"]["frame_ms"], rel=0.02)
+    said = tiny_faceswap["sentences"]
+    assert "With 2 faces a frame: alignment" in said[0]
+    assert "With one face a frame with the network of real size" in said[1]
+    assert tiny_faceswap["real"]["together"]["one_by_one"] > 0
+
+
+def test_a_random_network_of_full_width_would_have_the_published_size():
+    """554,253,681 bytes: counted from the layers, nothing of that size is written."""
+    w, blocks = 128, 6
+    convs = [(3, w, 7), (w, 2 * w, 3), (2 * w, 4 * w, 3), (4 * w, 8 * w, 3), (8 * w, 4 * w, 3), (4 * w, 2 * w, 3)]
+    convs += [(2 * w, w, 3), (w, 3, 7)] + 2 * blocks * [(8 * w, 8 * w, 3)]
+    numbers = sum(ins * outs * k * k + outs for ins, outs, k in convs)
+    numbers += 2 * blocks * (512 * 16 * w + 16 * w) + 512 * 512
+    assert 4 * numbers == pytest.approx(554_253_681, rel=1e-3)
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg command")

@@ -38,7 +38,17 @@ def about() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Python, the packages that are measured or measured against, and the ffmpeg command, where they are there."""
     found = {"python": platform.python_version()}
-    for package in ("framelane", "av", "numpy", "torch", "transformers", "opencv-python", "opencv-python-headless"):
+    for package in (
+        "framelane",
+        "av",
+        "numpy",
+        "torch",
+        "transformers",
+        "opencv-python",
+        "opencv-python-headless",
+        "onnxruntime",
+        "insightface",
+    ):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     if command := shutil.which("ffmpeg"):

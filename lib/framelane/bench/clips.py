@@ -16,7 +16,7 @@ RATE = 30
 SECONDS = 10
 
 
-def make_clip(path: Path, size: tuple[int, int] = (1280, 720), seconds: int = SECONDS) -> None:
+def make_clip(path: Path, size: tuple[int, int] = (1280, 720), seconds: int | Fraction = SECONDS) -> None:
     """A clip of 30 frames a second, yuv420p, BT.709, with AAC audio.
 
     It shows the walker, the street three times as fast as it was, the walker mirrored, and so on.
@@ -24,7 +24,7 @@ def make_clip(path: Path, size: tuple[int, int] = (1280, 720), seconds: int = SE
     Args:
         path: the ``.mp4`` to write.
         size: width and height in pixels; even.
-        seconds: length.
+        seconds: length; a fraction for a few frames.
     """
     import av
 
@@ -38,7 +38,7 @@ def make_clip(path: Path, size: tuple[int, int] = (1280, 720), seconds: int = SE
             for packet in _audio(sound, seconds):
                 packet.stream = track
                 target.mux(packet)
-        for index, frame in zip(range(RATE * seconds), _pictures(size), strict=False):
+        for index, frame in zip(range(int(RATE * seconds)), _pictures(size), strict=False):
             frame.pts, frame.time_base, frame.pict_type = index, Fraction(1, RATE), 0
             target.mux(stream.encode(frame))
         target.mux(stream.encode(None))
@@ -75,7 +75,7 @@ def _embedded(name: str) -> Path:
     return data_path("assets", "clips", f"{name}.mp4")
 
 
-def _audio(container: Any, seconds: int) -> Iterator[Any]:
+def _audio(container: Any, seconds: int | Fraction) -> Iterator[Any]:
     """The first track's packets, from the start again as often as needed."""
     stream = container.streams.audio[0]
     length = Fraction(stream.duration) * stream.time_base

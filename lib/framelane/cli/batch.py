@@ -10,6 +10,7 @@ import typer
 from framelane.cli.options import (
     Budget,
     Config,
+    Consent,
     Debug,
     Exclude,
     Include,
@@ -56,6 +57,7 @@ def batch(
     assignments: Set = None,
     events: Annotated[str | None, typer.Option(help="Write events as JSON lines to a file, or to - (stdout).")] = None,
     require_gpu: RequireGpu = False,
+    consent: Consent = None,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
     """Process every clip of a folder. The same command again goes on where an interrupted one stopped."""
@@ -71,7 +73,7 @@ def batch(
             mode=mode,
             profile=profile,
             config=config,
-            overrides=overrides_of(assignments, require_gpu),
+            overrides=overrides_of(assignments, require_gpu, consent),
             include=include or (),
             exclude=exclude or (),
             order=order,

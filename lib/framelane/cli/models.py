@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -35,14 +36,34 @@ def models_fetch(
         bool,
         typer.Option("--trust", help="Take a file whose publisher names no digest, and record the digest it has now."),
     ] = False,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="You have read the licence that is shown, and accept it; once.")
+    ] = False,
+    given: Annotated[
+        Path | None,
+        typer.Option("--from", help="Take this file of yours instead of downloading; with --trust also another one."),
+    ] = None,
 ) -> None:
     """Fetch models that are not embedded and check their SHA-256."""
     from framelane.models import catalog, store
 
+    if given is not None and len(names or []) != 1:
+        raise UsageError("--from is said of one model: framelane models fetch NAME --from FILE.")
+
     if trust and not names:
         raise UsageError("--trust is said of a model: framelane models fetch NAME --trust.")
     for name in names or [entry.name for entry in catalog.entries() if entry.default]:
-        path = store.fetch(name, force=force, notify=lambda text: typer.echo(text, err=True), trust=trust)
+        entry = catalog.get(name)
+        if entry.terms and accept_licence:
+            typer.echo(f"{name}: {entry.licence}. {entry.terms} You accept this.", err=True)
+        path = store.fetch(
+            name,
+            force=force,
+            notify=lambda text: typer.echo(text, err=True),
+            trust=trust,
+            accept=accept_licence,
+            given=given,
+        )
         typer.echo(f"{name}: {path}")
 
 

@@ -27,6 +27,14 @@ RequireGpu = Annotated[bool, typer.Option("--require-gpu", help="Fail instead of
 PrintSettings = Annotated[
     bool, typer.Option("--print-settings", help="Show the merged settings and where each comes from, and stop.")
 ]
+Consent = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT",
+        help="faceswap: who agreed to the use of the source face, and on what ground; you declare that the person is an "
+        "adult.",
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show a stack trace with an error.")]
 Budget = Annotated[
     str, typer.Option(help="Time of the session: 80m, 1h30m, 90 (minutes), or none; counted from its start.")
@@ -41,11 +49,14 @@ def same(one: Path, other: Path) -> bool:
     return one.resolve() == other.resolve() or (one.exists() and other.exists() and one.samefile(other))
 
 
-def overrides_of(assignments: list[str] | None, require_gpu: bool = False) -> dict[str, Any]:
-    """What ``--set`` and ``--require-gpu`` were given, by dotted key."""
+def overrides_of(
+    assignments: list[str] | None, require_gpu: bool = False, consent: str | None = None
+) -> dict[str, Any]:
+    """What ``--set``, ``--require-gpu`` and ``--consent`` were given, by dotted key."""
     from framelane.settings import parse_assignment
 
     given = dict(parse_assignment(text) for text in assignments or [])
+    given |= {} if consent is None else {"faceswap.consent": consent}
     return {**given, "output.require_gpu": True} if require_gpu else given
 
 

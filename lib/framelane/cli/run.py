@@ -9,6 +9,7 @@ import typer
 
 from framelane.cli.options import (
     Config,
+    Consent,
     Debug,
     Mode,
     PrintSettings,
@@ -22,6 +23,7 @@ from framelane.cli.options import (
     tell,
 )  # fmt: skip
 from framelane.errors import UsageError
+from framelane.report import sheet_path
 
 
 def run(
@@ -34,6 +36,7 @@ def run(
     assignments: Set = None,
     events: Annotated[str | None, typer.Option(help="Write events as JSON lines to a file, or to - (stdout).")] = None,
     require_gpu: RequireGpu = False,
+    consent: Consent = None,
     print_settings: PrintSettings = False,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
@@ -41,7 +44,7 @@ def run(
     from framelane import run as runner
     from framelane.processors.base import create
 
-    overrides = overrides_of(assignments, require_gpu)
+    overrides = overrides_of(assignments, require_gpu, consent)
     loaded = runner.load_settings(mode, profile, config, overrides)
     if print_settings:
         create(processor)
@@ -65,6 +68,8 @@ def run(
     tell(f"Video   {result.output_path}")
     if result.gif_path:
         tell(f"GIF     {result.gif_path} ({result.gif_path.stat().st_size / 1e6:.1f} MB)")
+    if result.report.get("sheet"):
+        tell(f"Sheet   {sheet_path(result.output_path)} (the {result.report['sheet']['frames']} worst frames)")
     tell(f"Report  {result.report_path}")
     frames = result.report["frames"] - result.report["resumed_at_frame"]
     tell(f"Time    {result.processing_time:.1f} s for {frames} frames ({result.avg_fps:.1f} fps)")

@@ -112,7 +112,7 @@ class WorkFolder:
             known = self.begun()
             wanted = json.loads(json.dumps(identity))
             if {key: value for key, value in known.items() if key != "asked for"} != wanted:
-                self._clear()
+                self.clear()
                 self._write(self.path / "job.json", {**identity, "asked for": asked_for})
                 sync_folder(self.path)
                 self.changed = sorted(key for key in wanted if known and known.get(key) != wanted[key])
@@ -161,7 +161,8 @@ class WorkFolder:
             file.flush()
             os.fsync(file.fileno())
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Throw the segments away; the folder stays taken."""
         for folder in self.path.glob("segment-*"):
             shutil.rmtree(folder, ignore_errors=True)
 

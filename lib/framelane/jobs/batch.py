@@ -14,7 +14,7 @@ from framelane.jobs.notify import hook
 from framelane.jobs.plan import Plan
 from framelane.jobs.planning import Wanted
 from framelane.jobs.session import parse_budget
-from framelane.jobs.spec import Executor
+from framelane.jobs.spec import LOCAL_NAME, Executor
 from framelane.jobs.state import BatchResult
 from framelane.jobs.storage import Files
 from framelane.processors.base import create
@@ -78,12 +78,14 @@ def process_folder(
         FramelaneError: the output folder cannot be used.
         Cancelled: it was cancelled, or Ctrl-C came; calling again goes on.
     """
-    create(processor)
+    created = create(processor)
     if isinstance(executor, str) and executor not in EXECUTORS:
         raise UsageError(f"--executor {executor!r} is unknown; allowed are {', '.join(EXECUTORS)}.")
     parse_budget(budget)
     wanted = Wanted(mode, profile, config, dict(overrides or {}))
-    wanted.loaded()
+    created.require(
+        wanted.loaded().settings, Path(LOCAL_NAME)
+    )  # whatever a sidecar says is looked at again by each job
     asked = Order(
         Path(folder), processor, Path(output), wanted, tuple(include), tuple(exclude), order, budget, restart, dry_run,
         hook(on_done) if on_done else None, files, planned or (lambda _: None),

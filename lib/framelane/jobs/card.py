@@ -33,6 +33,7 @@ def make_card(video: Path, report: Mapping[str, Any], speeds: Sequence[Sequence[
             :_SENTENCES
         ],
         "gif": bool(report.get("gif")),
+        "worst": bool(report.get("sheet")),
         "shares": dict(sorted(shares.items(), key=lambda item: -item[1])[:_SENTENCES]) if shares else {},
         "tracks": [_track(track) for track in _longest(metrics.get("tracks") or [])],
         "speeds": [[round(value, 2) for value in point] for point in thinned(speeds, _POINTS)],

@@ -16,7 +16,7 @@ from framelane.engine.events import Event, Listener
 from framelane.errors import Cancelled, FramelaneError, chain
 from framelane.jobs.card import make_card
 from framelane.jobs.shipping import Shipper
-from framelane.jobs.spec import JobSpec, Outcome
+from framelane.jobs.spec import JobSpec, Outcome, finished
 from framelane.jobs.storage import Files, files_for, ship, stage_in
 
 Process = Callable[[JobSpec, Listener, threading.Event], Outcome]
@@ -87,7 +87,7 @@ class _Carry:
         job = self.job
         job.work.mkdir(parents=True, exist_ok=True)
         # An earlier run may have come as far as shipping.
-        outcome = Outcome("done") if job.local.exists() else self._process()
+        outcome = Outcome("done") if finished(job) else self._process()
         if outcome.state != "done":
             return outcome
         return self._ship(outcome)
@@ -123,8 +123,9 @@ class _Carry:
         job = self.job
         described = self._describe()
         ship(described, report.report_path(job.target), self.storage)
-        if (gif := report.gif_path(job.local)).exists():
-            ship(gif, report.gif_path(job.target), self.storage)
+        for name in (report.gif_path, report.sheet_path):
+            if (picture := name(job.local)).exists():
+                ship(picture, name(job.target), self.storage)
         content = ship(job.local, job.target, self.storage)
         made = json.loads(described.read_text(encoding="utf-8"))
         return replace(
@@ -155,8 +156,8 @@ def owner(target: Path, files: Files) -> str | None:
     Raises:
         DriveGone: the storage does not answer.
     """
-    beside = (target, report.report_path(target), report.gif_path(target))
-    if all(files.retry(path, lambda path=path: files.size(path)) is None for path in beside):  # type: ignore[misc]
+    named = (target, *report.beside(target))
+    if all(files.retry(path, lambda path=path: files.size(path)) is None for path in named):  # type: ignore[misc]
         return None
     try:
         made = json.loads(files.read(report.report_path(target)) or b"")

@@ -20,7 +20,7 @@ from framelane.jobs.ledger import Ledger
 from framelane.jobs.parts import put
 from framelane.jobs.state import DONE_BEFORE, STATES, JobState, counts
 from framelane.jobs.storage import Files
-from framelane.report import gif_path, report_path
+from framelane.report import gif_path, report_path, sheet_path
 
 NAME = "index.html"
 _MARK = b'<meta name="generator" content="framelane">'
@@ -125,6 +125,8 @@ def _links(job: JobState, card: Mapping[str, Any]) -> str:
     links = [f'<a href="{_href(report_path(Path(job.name)))}">report</a>']
     if card.get("gif"):
         links.append(f'<a href="{_href(gif_path(Path(job.name)))}">GIF</a>')
+    if card.get("worst"):
+        links.append(f'<a href="{_href(sheet_path(Path(job.name)))}">worst frames</a>')
     return f'<a href="{_href(Path(job.name))}">{name}</a><p class="dim">{" · ".join(links)}</p>'
 
 

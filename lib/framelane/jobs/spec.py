@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from framelane.engine.events import Listener
+from framelane.processors.base import create
+from framelane.provenance.seal import signed_here
 from framelane.resources import cache_dir
 
 LOCAL_NAME = "out.mp4"
@@ -84,6 +86,21 @@ class JobSpec:
     def from_json(cls, data: Mapping[str, Any]) -> JobSpec:
         """What :meth:`to_json` made."""
         return cls(**data)
+
+
+def finished(job: JobSpec) -> bool:
+    """Whether the job's local output is there, from a process that died before it could say so.
+
+    A file of a processor whose outputs must say what they are is believed by its credentials only: without them it is
+    removed, and made anew.
+    """
+    if not job.local.exists() or not create(job.processor).says_what_it_is:
+        return job.local.exists()
+    own = (job.overrides.get("faceswap.certificate"), job.overrides.get("faceswap.private_key"))
+    if signed_here(job.local, *own):
+        return True
+    job.local.unlink()
+    return False
 
 
 @dataclass(frozen=True)

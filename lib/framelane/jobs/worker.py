@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from framelane.engine.events import Event, Listener
 from framelane.errors import Cancelled, FramelaneError, OutOfMemory, chain
-from framelane.jobs.spec import JobSpec, Outcome
+from framelane.jobs.spec import JobSpec, Outcome, finished
 from framelane.models import kept
 
 _DYING_S = 20.0  # how long another process that worked on the same job may take to be gone
@@ -58,7 +58,7 @@ def _process(job: JobSpec, listener: Listener, cancel: threading.Event) -> Outco
     from framelane.run import process_video
 
     WorkFolder(job.local).wait(_DYING_S)
-    if job.local.exists():  # it got its name last, by a process that died before it could say so
+    if finished(job):  # it got its name last, by a process that died before it could say so
         return Outcome("done")
     result = process_video(
         job.clip, job.processor, output=job.local, mode=job.mode, profile=job.profile, overrides=job.overrides,

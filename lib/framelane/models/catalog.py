@@ -74,12 +74,13 @@ class Entry(_Frozen):
     """One model: a file of weights, or a folder of a hub's files."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$", description="what settings and reports call it")
-    task: str = Field(description="what it is for: detection, backbone, video backbone, upscaling")
+    task: str = Field(description="what it is for: detection, backbone, video backbone, faces, upscaling")
     vendor: str = Field(description="who made and who packaged it")
     licence: str = Field(description="licence of the weights, SPDX where there is one")
     about: str = Field(description="what it is, in a few words")
     input: str = Field(description="shape, type, channel order and normalisation of the input")
     notice: str | None = Field(None, description="what must be said aloud whenever it is used, a sentence")
+    terms: str | None = Field(None, description="what the user must accept once before it is fetched or opened")
     bytes: int | None = Field(None, gt=0, description="size of the file in bytes")
     about_mb: float | None = Field(None, gt=0, description="its publisher's figure in MB where the bytes are not known")
     sha256: Sha256 | None = Field(None, description="digest of the file that is opened")

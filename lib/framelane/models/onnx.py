@@ -24,13 +24,15 @@ class OpenedSession:
     """Why it is not the device asked for, as a sentence; None when it is."""
 
 
-def open_session(path: Path, device: str = "cpu", threads: int = 0) -> OpenedSession:
+def open_session(path: Path, device: str = "cpu", threads: int = 0, graph: bytes | None = None) -> OpenedSession:
     """Open a model for inference.
 
     Args:
         path: an ONNX file, already checked (:func:`framelane.models.store.resolve`).
         device: ``"cpu"`` or ``"cuda"``.
         threads: threads of one operator on the CPU; 0 is the number of cores.
+        graph: what to open in the place of the file's content: its model with changed dimensions; the path then only
+            names it in messages.
 
     Returns:
         The session, the provider that really runs it, and the reason where that is not the one asked for: the caller
@@ -47,7 +49,7 @@ def open_session(path: Path, device: str = "cpu", threads: int = 0) -> OpenedSes
     available = wanted in runtime.get_available_providers()
     providers = [wanted, _PROVIDERS["cpu"]] if available and device != "cpu" else [_PROVIDERS["cpu"]]
     try:
-        session = runtime.InferenceSession(str(path), _options(runtime, threads), providers=providers)
+        session = runtime.InferenceSession(graph or str(path), _options(runtime, threads), providers=providers)
     except Exception as error:
         raise FramelaneError(f"The model {path} cannot be opened ({chain(error)}).") from error
     used = session.get_providers()[0]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from framelane.errors import FramelaneError
-from framelane.models import files, hub, wheel
+from framelane.models import files, hub, licence, own, wheel
 from framelane.models.catalog import Entry, Url, entries, get
 from framelane.models.download import Job, download
 from framelane.models.files import Notify, State
@@ -56,10 +56,11 @@ def resolve(name: str, fetch: bool = True, notify: Notify | None = None) -> Path
         notify: called with a sentence before a download begins, and with the model's notice if it has one.
 
     Raises:
-        UsageError: there is no such model.
+        UsageError: there is no such model, or its licence was not accepted.
         FramelaneError: it is missing and cannot (or may not) be fetched, or its content is wrong.
     """
     entry = get(name)
+    licence.require(entry)
     found = _state(entry, fresh=False)
     if found is State.MISSING and fetch and not entry.embedded and _can_be_checked(entry):
         path = _fetch(entry, notify)
@@ -72,24 +73,41 @@ def resolve(name: str, fetch: bool = True, notify: Notify | None = None) -> Path
     return path
 
 
-def fetch(name: str, force: bool = False, notify: Notify | None = None, trust: bool = False) -> Path:
+def fetch(
+    name: str,
+    force: bool = False,
+    notify: Notify | None = None,
+    trust: bool = False,
+    accept: bool = False,
+    given: Path | None = None,
+) -> Path:
     """Download a model unless a sound one is there; a damaged one is replaced.
 
     Args:
         name: name in the catalogue.
         force: download even if a sound one is there.
         notify: called with a sentence before the download begins, and with the model's notice if it has one.
-        trust: for a file whose publisher names no digest: take it as it is now, and record its digest.
+        trust: for a file whose publisher names no digest: take it as it is now, and record its digest. With ``given``:
+            take that file though it is not the published one.
+        accept: the user accepts the model's licence, which is remembered.
+        given: a file of the user's own, copied instead of downloading one.
 
     Returns:
         The path of the checked file, or of the folder of checked files.
 
     Raises:
-        UsageError: there is no such model.
+        UsageError: there is no such model, its licence was not accepted, or it cannot be given.
         FramelaneError: the download failed or brought something else; for an embedded model, its file is not sound;
             no digest is known and ``trust`` was not said.
     """
     entry = get(name)
+    if accept:
+        licence.accept(entry)
+    licence.require(entry)
+    if given is not None:
+        return own.take(entry, given, _published_location(entry), trust)
+    if force:
+        own.forget(entry)
     found = check(name)
     if entry.embedded or (found is State.PRESENT and not force):
         return resolve(name, fetch=False, notify=notify)
@@ -161,6 +179,10 @@ def _state(entry: Entry, fresh: bool) -> State:
 
 
 def _location(entry: Entry) -> Path:
+    return own.location(entry) or _published_location(entry)
+
+
+def _published_location(entry: Entry) -> Path:
     if entry.embedded:
         return data_path("assets", *entry.embedded.split("/"))
     if entry.hub:
@@ -173,6 +195,8 @@ def _location(entry: Entry) -> Path:
 
 def _wanted(entry: Entry) -> str | None:
     """The digest, or its beginning, that a file must have: the published one, or else the one that was trusted."""
+    if mine := own.digest(entry):
+        return mine
     if entry.published:
         return entry.published
     known = files.read_record(_trusted(entry)) or {}
@@ -222,6 +246,8 @@ def _fetch_url(entry: Entry, url: Url, notify: Notify | None) -> Path:
 def _complaint(entry: Entry, state: State) -> str:
     """Why a model cannot be opened, and what to do."""
     command = f"framelane models fetch {entry.name}"
+    if own.digest(entry):
+        command += " --force, for the published one, or the same with --from FILE --trust, for your own"
     remedy = "it ships with framelane, so install framelane again" if entry.embedded else f"run: {command}"
     path = _location(entry)
     if state is State.MISSING and not _can_be_checked(entry):
@@ -240,7 +266,7 @@ def _complaint(entry: Entry, state: State) -> str:
         return f"The weights of {entry.name} are missing at {path}; {remedy}."
     if entry.hub:
         return f"The files of {entry.name} in {path} are damaged or were changed; {remedy}."
-    again = f"{remedy}{' --trust' if not entry.published else ''}"
+    again = f"{remedy}{' --trust' if not (entry.published or own.digest(entry)) else ''}"
     return (
         f"The weights of {entry.name} at {path} are damaged or were changed: their SHA-256 is {files.digest(path)}, "
         f"expected is {_wanted(entry)}; {again}."

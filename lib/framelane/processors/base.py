@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 from framelane.errors import UsageError
+from framelane.provenance import Provenance
 from framelane.schema import Settings
 from framelane.video.clip import Clip
 from framelane.video.frames import FrameBatch
@@ -61,6 +63,19 @@ class Snapshot:
     replay_from: int | None = None
 
 
+@dataclass(frozen=True)
+class Moment:
+    """A moment of an output that somebody should look at.
+
+    Attributes:
+        seconds: from the first frame.
+        why: in a few words.
+    """
+
+    seconds: float
+    why: str
+
+
 class Processor(ABC):
     """What happens to frames. A subclass with ``name = "..."`` registers itself.
 
@@ -68,9 +83,13 @@ class Processor(ABC):
         name: what the user types.
         version: raised whenever the same input would give another output: old unfinished work is then started anew.
         history: how many frames before a batch ``infer`` may look at; set it in ``open``.
+        makes_sheet: whether a contact sheet may stand beside the output, see :meth:`moments`.
+        says_what_it_is: whether every output must be sealed with a provenance; a job without one then fails.
     """
 
     name: str = ""
+    makes_sheet: bool = False
+    says_what_it_is: bool = False
     version: int = 1
     history: int = 1
     _registry: ClassVar[dict[str, type[Processor]]] = {}
@@ -79,6 +98,22 @@ class Processor(ABC):
         super().__init_subclass__(**kwargs)
         if cls.name:
             Processor._registry[cls.name] = cls
+
+    def require(self, settings: Settings, output: Path) -> None:
+        """Refuse what can never be done, before any clip is looked at: called for a job, and once for a whole batch.
+
+        Args:
+            settings: the merged settings.
+            output: the file to make; of a batch, a name such as its clips' outputs have.
+
+        Raises:
+            UsageError: a setting is missing or does not fit the output.
+            FramelaneError: something that the work must not be done without is missing or damaged.
+        """
+
+    def provenance(self) -> Provenance | None:
+        """What the output must say of itself, known once opened; None where it need not."""
+        return None
 
     @abstractmethod
     def open(self, clip: Clip, context: Context) -> OutputSpec:
@@ -121,6 +156,14 @@ class Processor(ABC):
         """Fold the rows of all segments into the report's metrics, in one pass."""
         return {}
 
+    def moments(self, metrics: Mapping[str, Any]) -> list[Moment]:
+        """What is shown on the contact sheet beside the output; none makes no sheet.
+
+        Args:
+            metrics: what :meth:`report` returned.
+        """
+        return []
+
     def close(self) -> None:
         """Release models and memory."""
 
@@ -146,4 +189,5 @@ def create(name: str) -> Processor:
 
 
 def _load_builtin() -> None:
-    import framelane.processors.attention.processor  # noqa: F401  registers itself
+    import framelane.processors.attention.processor
+    import framelane.processors.faceswap.processor  # noqa: F401  register themselves

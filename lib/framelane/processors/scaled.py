@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from framelane.perception.upscale import Upscaler, load_upscaler
-from framelane.processors.base import Context, OutputSpec, Processor, Snapshot
+from framelane.processors.base import Context, Moment, OutputSpec, Processor, Snapshot
+from framelane.provenance import Provenance
+from framelane.schema import Settings
 from framelane.video.clip import Clip
 from framelane.video.frames import FrameBatch, Layout
 from framelane.video.scale import shrunk, shrunk_clip
@@ -34,6 +37,7 @@ class Scaled(Processor):
     def __init__(self, inner: Processor, size: tuple[int, int]) -> None:
         self.inner, self.size = inner, size
         self.name, self.version = inner.name, inner.version
+        self.says_what_it_is = inner.says_what_it_is
         self.upscaler: Upscaler | None = None
         self.layout: Layout | None = None
         self.released = -1
@@ -135,6 +139,18 @@ class Scaled(Processor):
     def report(self, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
         """The inner processor's metrics."""
         return self.inner.report(rows)
+
+    def require(self, settings: Settings, output: Path) -> None:
+        """What the inner processor requires."""
+        self.inner.require(settings, output)
+
+    def provenance(self) -> Provenance | None:
+        """What the inner processor says; its label is checked at the size to which it was scaled."""
+        return self.inner.provenance()
+
+    def moments(self, metrics: Mapping[str, Any]) -> list[Moment]:
+        """The inner processor's."""
+        return self.inner.moments(metrics)
 
     def close(self) -> None:
         """Release the inner processor and the upscaler."""

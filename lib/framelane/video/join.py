@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -47,7 +47,9 @@ Segments = Sequence[tuple[Path, SegmentInfo]]
 Span = tuple[Fraction, Fraction | None]
 
 
-def join(segments: Segments, clip: Clip, output: Path, span: Span | None = None) -> Joined:
+def join(
+    segments: Segments, clip: Clip, output: Path, span: Span | None = None, tags: Mapping[str, str] | None = None
+) -> Joined:
     """Join segments and the clip's audio into ``output``.
 
     Args:
@@ -56,6 +58,7 @@ def join(segments: Segments, clip: Clip, output: Path, span: Span | None = None)
         output: file to write; ``.mp4``, ``.mov`` or ``.mkv``.
         span: the stretch of the clip's clock in seconds that the output holds (None: to the end). Its audio is moved so
             that the stretch begins at 0; the video's times are those of ``segments``. None is the whole clip.
+        tags: metadata of the container, stronger than the clip's own.
 
     Raises:
         FramelaneError: the disk is full, or the container refuses what it is given.
@@ -68,6 +71,7 @@ def join(segments: Segments, clip: Clip, output: Path, span: Span | None = None)
             str(output), "w", format=_FORMATS[output.suffix.lower()], options=_options(clip, output)
         ) as target:
             target.metadata.update({k: v for k, v in clip.metadata.items() if k in _KEPT_METADATA})
+            target.metadata.update(tags or {})
             video = _video_track(target, segments[0][0], clip)
             with open_container(clip.path) as source:
                 if span is None:

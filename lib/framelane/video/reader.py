@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from framelane.errors import FramelaneError
 from framelane.video.clip import Clip, open_container, video_stream
 from framelane.video.frames import FrameBatch, Layout
 
@@ -193,6 +194,30 @@ def open_reader(clip: Clip, threads: int = 0) -> Reader:
         threads: decoder threads; 0 lets FFmpeg choose.
     """
     return Reader(clip, threads)
+
+
+def frame_near(clip: Clip, seconds: float, threads: int = 0) -> FrameBatch:
+    """The frame shown at a time, as a batch of one (its index is not known: 0); the last one beyond the clip's end.
+
+    Args:
+        clip: the input.
+        seconds: from the clip's first frame.
+        threads: decoder threads.
+
+    Raises:
+        FramelaneError: nothing of the clip decodes.
+    """
+    wanted = clip.start_pts + int(seconds / clip.time_base)
+    for seek in (wanted, None):  # where seeking fails, or lands too late: from the start
+        reader, found = Reader(clip, threads), None
+        for item in reader._decode(seek):
+            if found is not None and item.pts > wanted:
+                break
+            found = item
+        if found is not None and (found.pts <= wanted or seek is None):
+            layout = Layout(clip.width, clip.height, clip.time_base, clip.start_pts, clip.colour, clip.orientation)
+            return _batch([found], 0, layout, ())
+    raise FramelaneError(f"No frame of {clip.path} could be decoded.")
 
 
 def _with_history(items: Iterator[_Decoded], history: int) -> Any:

@@ -19,6 +19,8 @@ Floats = NDArray[np.float32]
 class Face:
     """A face in one frame. Coordinates are pixels of the frame as displayed: x to the right, y down.
 
+    A whole number is the centre of a pixel, as OpenCV and insightface have it.
+
     Attributes:
         box: (4,) left, top, right, bottom; may reach beyond the frame.
         score: of the detection, 0 to 1.
