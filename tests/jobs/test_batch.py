@@ -20,10 +20,12 @@ import framelane
 import support.processors  # noqa: F401
 from framelane.errors import Cancelled, UsageError
 from framelane.jobs import batch_run, notify
+from framelane.jobs import claims as claims_module
 from framelane.jobs.batch_run import forget_old_work
 from framelane.jobs.executors import LocalExecutor
 from framelane.jobs.ledger import Ledger
-from framelane.jobs.state import DONE_BEFORE
+from framelane.jobs.owner import Owner
+from framelane.jobs.state import CLAIMED, DONE_BEFORE
 from support.batches import FAST, TESTS, cut, six_cuts, workplace  # noqa: F401
 from support.clips import WALKER, needs_ffmpeg
 from support.read import frame_hashes
@@ -369,13 +371,57 @@ def test_two_runners_into_two_folders_do_not_meet(workplace):  # noqa: F811
         assert sorted(report["output"] for report in reports) == sorted(str(job.output) for job in result.jobs)
 
 
-def test_a_claim_of_another_machine_is_respected(workplace):  # noqa: F811
-    cut(workplace / "in" / "a.mp4")
+def claimed_elsewhere(place, *, signs):
+    """A claim on the one job of a batch by a process of another machine, which lives as long as ``signs`` is not set."""
+    identity = batch(place, dry_run=True).jobs[0].spec.identity
+    claims = Ledger(place / "out", expiry_s=2).claims
+    claims.owner = lambda: Owner("another machine", "of another boot", "", 1, "1")
+    claim = claims.take(identity)
+    claims_module._HELD.discard(claim.token)  # not of this process
+
+    def live():
+        while not signs.wait(0.2):
+            claim.beat()
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_claim_of_another_machine_holds_while_that_one_lives(workplace, executor, monkeypatch, alive):  # noqa: F811
+    """A session that was taken away leaves a claim like that of one that works: the next session must find out."""
+    for name in "ab":
+        cut(workplace / "in" / f"{name}.mp4")
     (workplace / "out").mkdir()
+    monkeypatch.setattr(batch_run, "Ledger", functools.partial(Ledger, expiry_s=2))
+    signs, events = threading.Event(), []
+    if not alive:
+        signs.set()
+    thread = claimed_elsewhere(workplace, signs=signs)
+    try:
+        result = batch(workplace, executor=executor, progress=events.append)
+    finally:
+        signs.set()
+        thread.join()
+    first, second = result.jobs
+    assert (second.state, second.reason) == ("done", ""), "no job waits for another one's claim"
+    assert first.state == ("skipped" if alive else "done"), first.reason
+    assert first.reason == (CLAIMED if alive else "")
+    done = [event["job"] for event in events if event["event"] == "done"]
+    assert done == (["b.mp4"] if alive else ["b.mp4", "a.mp4"])
+
+
+def test_a_claim_without_content_is_soon_abandoned(workplace, executor, monkeypatch):  # noqa: F811
+    """Its process was killed between making the file and writing it."""
+    cut(workplace / "in" / "a.mp4")
+    monkeypatch.setattr(batch_run, "Ledger", functools.partial(Ledger, expiry_s=6))
     identity = batch(workplace, dry_run=True).jobs[0].spec.identity
-    with Ledger(workplace / "out").claim(identity):
-        result = batch(workplace)
-    assert [(job.state, job.reason) for job in result.jobs] == [("skipped", "Another runner works on it.")]
+    claims = workplace / "out" / ".framelane" / "claims"
+    claims.mkdir(parents=True)
+    (claims / f"{identity}.json").touch()
+    assert states(batch(workplace, executor=executor)) == {"a.mp4": "done"}
+    assert not list(claims.iterdir())
 
 
 def test_wrong_usage_starts_nothing(workplace):  # noqa: F811

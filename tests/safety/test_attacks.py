@@ -160,7 +160,7 @@ def test_in_a_batch_neither_a_sidecar_nor_a_planted_file_gets_round(place, tmp_p
     def plant(event):
         if event.get("phase") == "begins":
             spec = next(job for job in run_jobs() if job.name == "planted.mp4")
-            planted = local_output(spec.spec.identity)
+            planted = local_output(Path(spec.spec.out), spec.spec.identity)
             planted.parent.mkdir(parents=True)
             shutil.copy(place / "clip.mp4", planted)
             report = {"clip": "x", "output": str(planted), "frames": 12, "seconds": 1, "avg_fps": 1}

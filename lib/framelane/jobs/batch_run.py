@@ -7,7 +7,6 @@ import queue
 import shutil
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +29,7 @@ from framelane.jobs.spec import Executor, JobSpec, work_root
 from framelane.jobs.standing import identify
 from framelane.jobs.state import BatchResult, JobState, counts
 from framelane.jobs.storage import DriveGone, Files, files_for, refused
+from framelane.jobs.turns import Turns
 from framelane.video.clip import fingerprint
 
 _POLL_S = 0.2
@@ -177,9 +177,10 @@ class BatchRun:
 
     def _work(self, executor: Executor) -> None:
         """The jobs in turn, as many at once as the executor has room for; events pass through this thread."""
-        waiting = deque(job for job in self.jobs if job.state == "waiting")
+        waiting = [job for job in self.jobs if job.state == "waiting"]
+        turns = Turns(waiting, self.ledger.claims, self.cancel, lambda: bool(self.stopped), self._changed)
         threads = [
-            threading.Thread(target=self._serve, args=(waiting,), name=f"job {index}", daemon=True)
+            threading.Thread(target=self._serve, args=(turns,), name=f"job {index}", daemon=True)
             for index in range(max(1, min(executor.slots, len(waiting))))
         ]
         for thread in threads:
@@ -201,21 +202,19 @@ class BatchRun:
             while True:
                 self.listener(self.events.get_nowait())
 
-    def _serve(self, waiting: deque[JobState]) -> None:
-        while not self.stopped:
-            try:
-                job = waiting.popleft()
-            except IndexError:
-                return
-            running = self.running[job.name] = Running()
-            if self.stopped:
-                return
-            try:
-                self.runner.run(job, running)
-            except DriveGone:
-                self._stop("The storage of the output folder does not answer")
-            finally:
-                del self.running[job.name]
+    def _serve(self, turns: Turns) -> None:
+        try:
+            while (job := turns.next()) is not None:
+                running = self.running[job.name] = Running()
+                try:
+                    if self.stopped:
+                        return
+                    self.runner.run(job, running)
+                finally:
+                    del self.running[job.name]
+                turns.done(job)
+        except DriveGone:
+            self._stop("The storage of the output folder does not answer")
 
     def _stop(self, because: str) -> None:
         self.stopped = self.stopped or because

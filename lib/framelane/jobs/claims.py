@@ -6,7 +6,8 @@ abandoned cannot both take it over. The heartbeat is a file ``ID.TOKEN-N.beat`` 
 Google Drive a file that is written again and again may never be synced (googlecolab/colabtools#287).
 
 A claim is abandoned at once where its process was of this machine, this boot, and is dead; else when nothing of it has
-changed for long enough *while this process looked on*: clocks of two machines are never compared.
+changed for long enough *while this process looked on*: clocks of two machines are never compared. One whose file does not
+say whose it is, because its process died while it was written, is abandoned sooner.
 """
 
 from __future__ import annotations
@@ -20,12 +21,16 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 from framelane.errors import FramelaneError
 from framelane.jobs.chain import Link, link_of, next_name, read_chain
 from framelane.jobs.files import Files, Unverified, write_all
 from framelane.jobs.owner import Owner
 from framelane.jobs.parts import passing
+
+Standing = Literal["free", "held", "silent"]
+"""Of a claim: nobody holds it any more; its holder lives; or no sign of life was seen yet, and it has not expired."""
 
 _ID = 64  # hex digits of a job's identity
 _HELD: set[str] = set()
@@ -62,6 +67,7 @@ class Claims:
         self.expiry_s, self.beat_s, self.settle_s = expiry_s, beat_s, settle_s
         self.clock, self.owner = clock, owner
         self._seen: dict[str, tuple[tuple[str, ...], float]] = {}
+        self._signs: dict[str, str] = {}  # by identity, the token of a claim that changed while this process looked on
         self._watched: float | None = None
 
     def take(self, identity: str) -> Claim | None:
@@ -89,6 +95,20 @@ class Claims:
             if not held:
                 _HELD.discard(claim.token)
         return claim if held else None
+
+    def standing(self, identity: str) -> Standing:
+        """What is known of the claim on a job; looks at the storage, and never waits.
+
+        Raises:
+            DriveGone: the storage does not answer.
+        """
+        self._watch(identity)
+        chain = self.chain(identity)
+        if not chain or self._abandoned(identity, chain[-1]):
+            return "free"
+        link = chain[-1]
+        alive = link.token in _HELD or (link.owner is not None and link.owner.known_alive())
+        return "held" if alive or self._signs.get(identity) == link.token else "silent"
 
     def holder(self, identity: str) -> Link | None:
         """Who has a job, for a sentence about it."""
@@ -146,8 +166,11 @@ class Claims:
         for identity in chosen & listing.keys():
             chain = self.chain(identity)
             state = (*listing[identity], chain[-1].token if chain else "")
-            if self._seen.get(identity, ((), 0.0))[0] != state:
+            before = self._seen.get(identity, ((), 0.0))[0]
+            if before != state:
                 self._seen[identity] = (state, self.clock())
+                if before and before[-1] == state[-1]:
+                    self._signs[identity] = state[-1]
         for identity in self._seen.keys() - listing.keys():
             del self._seen[identity]
         if everything or wanted is None:
@@ -158,7 +181,9 @@ class Claims:
         if link.owner and (link.owner.known_dead() or (link.owner == Owner.here() and link.token not in _HELD)):
             return True
         state, since = self._seen.get(identity, ((), 0.0))
-        return bool(state) and state[-1] == link.token and self.clock() - since >= self.expiry_s
+        # Between its name and its content lie moments, and who comes late with the content sees that it is lost.
+        expiry = self.expiry_s if link.owner else self.beat_s
+        return bool(state) and state[-1] == link.token and self.clock() - since >= expiry
 
 
 class Claim:

@@ -59,6 +59,10 @@ class Owner:
         """True only where that is certain: the process was on this machine, in this boot, and is gone."""
         return (self.host, self.boot, self.namespace) == _machine() and _gone(self.pid, self.start)
 
+    def known_alive(self) -> bool:
+        """True only where that is certain: the process is on this machine, and runs."""
+        return (self.host, self.boot, self.namespace) == _machine() and not _gone(self.pid, self.start)
+
 
 _FIELDS: dict[str, Any] = {"host": str, "boot": str, "namespace": str, "pid": int, "start": str}
 

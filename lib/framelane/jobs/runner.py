@@ -18,7 +18,7 @@ from framelane.jobs.carry import owner
 from framelane.jobs.ledger import JobRecord, Ledger
 from framelane.jobs.shipping import Shipper
 from framelane.jobs.spec import Executor, JobSpec, Outcome
-from framelane.jobs.state import DONE_BEFORE, JobState, State
+from framelane.jobs.state import CLAIMED, DONE_BEFORE, JobState, State
 from framelane.jobs.storage import DriveGone, Files
 from framelane.video.clip import fingerprint
 
@@ -144,7 +144,7 @@ class Runner:
         claim = self.ledger.claim(spec.identity)
         if claim is None:
             done = self.ledger.finished(spec.identity)  # by another runner, since it was looked at before
-            self._set(job, "skipped", DONE_BEFORE if done else "Another runner works on it.")
+            self._set(job, "skipped", DONE_BEFORE if done else CLAIMED)
             return
         with claim:
             if self.restart:

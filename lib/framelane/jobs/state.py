@@ -14,6 +14,7 @@ from framelane.jobs.spec import JobSpec, Outcome
 State = Literal["waiting", "running", "paused", "done", "failed", "skipped"]
 STATES: tuple[State, ...] = ("done", "failed", "skipped", "waiting", "running", "paused")
 DONE_BEFORE = "It is done already."
+CLAIMED = "Another runner works on it."
 SOME_FAILED = 3
 
 
