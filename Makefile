@@ -30,8 +30,9 @@ demo: $(VENV)/.models
 	done
 	@echo "The results lie in $(OUT)/: an MP4, a GIF and a report for each clip."
 
+# Two processes, one thread each: two threads of torch stall beside another busy process.
 test: lint $(VENV)/.models
-	$(BIN)/python -m pytest -m "not slow and not gpu" --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -55,6 +56,7 @@ bench: $(VENV)/.dev $(VENV)/.models
 	$(BIN)/framelane bench motion
 	$(BIN)/framelane bench tracking
 	$(BIN)/framelane bench engine
+	$(BIN)/framelane bench faceswap
 
 clean:
 	rm -rf $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

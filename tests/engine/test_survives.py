@@ -127,9 +127,9 @@ def test_kill_9_at_random_moments_gives_equal_frames(tmp_path):
     )
     folder = tmp_path / "killed"
     folder.mkdir()
-    results, starts = kill_and_resume(folder, "slow_averager", clip, kills=12, seed=1, longest=1.2)
+    results, starts = kill_and_resume(folder, "slow_averager", clip, kills=8, seed=1, longest=1.2)
     assert all(result == frame_hashes(whole.output_path) for result in results)
-    assert sum(before > 0 for before in starts) >= 5, "too few resumes had anything to go on from"
+    assert sum(before > 0 for before in starts) >= 4, "too few resumes had anything to go on from"
     report = json.loads((folder / "out.report.json").read_text())
     assert report["metrics"] == whole.report["metrics"], "rows are whole and in order"
     assert not (folder / ".out.mp4.framelane").exists()
@@ -156,8 +156,8 @@ def _kill_attention(tmp_path, clip, kills, longest):
 
 
 def test_attention_survives_kills(tmp_path):
-    """The short form: three kills. `make prove` has twenty."""
-    _kill_attention(tmp_path, WALKER, 3, 6)
+    """The short form: two kills. `make prove` has twenty."""
+    _kill_attention(tmp_path, WALKER, 2, 6)
 
 
 @pytest.mark.slow
