@@ -56,7 +56,7 @@ bench: $(VENV)/.dev $(VENV)/.models
 	$(BIN)/framelane bench motion
 	$(BIN)/framelane bench tracking
 	$(BIN)/framelane bench engine
-	$(BIN)/framelane bench faceswap
+	$(BIN)/framelane bench faceswap --quick
 
 clean:
 	rm -rf $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

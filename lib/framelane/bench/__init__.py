@@ -15,16 +15,17 @@ if TYPE_CHECKING:
 NAMES = ("attention", "engine", "faceswap", "motion", "tracking")
 
 
-def run(name: str, as_json: bool, faithfulness: bool = False) -> None:
+def run(name: str, as_json: bool, faithfulness: bool = False, quick: bool = False) -> None:
     """Measure and print.
 
     Args:
         name: one of :data:`NAMES`: a module here with ``measure()`` and ``tables()``.
         as_json: print the figures as one JSON object instead of as tables.
         faithfulness: of ``attention`` only: whether the model uses what the maps show, instead of where they point.
+        quick: of ``faceswap`` only: without the network of real size.
 
     Raises:
-        UsageError: there is no such benchmark; the text gives the nearest. Or it has no faithfulness.
+        UsageError: there is no such benchmark; the text gives the nearest. Or it has no such form.
         FramelaneError: something that is measured did not work.
     """
     if name not in NAMES:
@@ -33,11 +34,13 @@ def run(name: str, as_json: bool, faithfulness: bool = False) -> None:
         raise UsageError(f"There is no benchmark {name!r}; there are {', '.join(NAMES)}.{hint}")
     if faithfulness and name != "attention":
         raise UsageError(f"--faithfulness belongs to the benchmark attention, not to {name}.")
+    if quick and name != "faceswap":
+        raise UsageError(f"--quick belongs to the benchmark faceswap, not to {name}.")
     bench = import_module(f"framelane.bench.{'faithfulness' if faithfulness else name}")
     from framelane.bench.about import about
 
-    title = f"{name} --faithfulness" if faithfulness else name
-    figures: dict[str, Any] = {"bench": title, **about(), **bench.measure()}
+    title = f"{name}{' --faithfulness' if faithfulness else ''}{' --quick' if quick else ''}"
+    figures: dict[str, Any] = {"bench": title, **about(), **(bench.quick() if quick else bench.measure())}
     if as_json:
         print(json.dumps(figures, indent=2))
         return

@@ -30,8 +30,11 @@ def bench(
     faithfulness: Annotated[
         bool, typer.Option("--faithfulness", help="attention only: does the model use what its maps show?")
     ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="faceswap only: without the network of real size, which takes minutes.")
+    ] = False,
 ) -> None:
     """Measure, against peers in the same run."""
     from framelane import bench as benches
 
-    benches.run(name, as_json=as_json, faithfulness=faithfulness)
+    benches.run(name, as_json=as_json, faithfulness=faithfulness, quick=quick)
