@@ -204,6 +204,25 @@ class OutputSettings(Section):
     preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"] = (
         Field("medium", description="x264/x265 preset: slower is smaller")
     )
+    nvenc_preset: Literal["p1", "p2", "p3", "p4", "p5", "p6", "p7"] = Field(
+        "p3", description="preset of the GPU's encoder: p1 is the fastest, p7 the smallest file"
+    )
+    bitrate_mbps: float = Field(
+        0, ge=0, le=400, description="average bit rate in Mbit/s instead of constant quality; 0 keeps output.quality"
+    )
+    gop_seconds: float = Field(
+        0,
+        ge=0,
+        le=60,
+        description="seconds from one key frame to the next at most; every segment begins with one; 0 leaves it to the "
+        "encoder",
+    )
+    b_frames: int = Field(
+        -1,
+        ge=-1,
+        le=5,
+        description="B-frames between two others; -1 leaves it to the encoder and to what the card can do",
+    )
     require_gpu: bool = Field(False, description="fail instead of falling back to the CPU")
     overwrite: bool = Field(False, description="replace an existing file that framelane did not make")
     upscale: Literal["lanczos", "realesrgan"] = Field(
@@ -234,6 +253,19 @@ class HardwareSettings(Section):
     """What the machine is asked to carry; set by the profile."""
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models run")
+    prefer_gpu: bool = Field(
+        True, description="decode and encode on the GPU where a few real frames, compared, show that it works"
+    )
+    decoder: Literal["auto", "pyav", "nvcodec", "ffmpeg", "cpu"] = Field(
+        "auto",
+        description="what decodes: auto takes the first that proves itself on this machine; pyav, nvcodec and ffmpeg "
+        "are ways to NVDEC",
+    )
+    encoder: Literal["auto", "pyav", "nvcodec", "ffmpeg", "cpu"] = Field(
+        "auto",
+        description="what encodes: auto takes the first that proves itself on this machine; pyav, nvcodec and ffmpeg "
+        "are ways to NVENC",
+    )
     batch_size: int = Field(8, ge=1, le=64, description="frames per frame batch")
     threads: int = Field(0, ge=0, le=64, description="threads of the encoder and the models; 0 is the number of cores")
     cpu_affinity: list[Annotated[int, Field(ge=0)]] = Field(
