@@ -48,7 +48,9 @@ def memory_share(wanted: HardwareSettings, total: int) -> float:
     return min(wanted.gpu_memory_limit, wanted.gpu_memory_gb * (1 << 30) / total)
 
 
-def check_output(output: Path, clip: Path, *, gif: bool, overwrite: bool, sheet: bool = False) -> None:
+def check_output(
+    output: Path, clip: Path, *, gif: bool, overwrite: bool, sheet: bool = False, exports: tuple[str, ...] = ()
+) -> None:
     """Refuse an output that cannot or must not be written, or whose GIF or report would replace another's file.
 
     Raises:
@@ -60,6 +62,7 @@ def check_output(output: Path, clip: Path, *, gif: bool, overwrite: bool, sheet:
         raise UsageError(f"The output {output} must end in {', '.join(EXTENSIONS)}.")
     beside = [report.report_path(output), *([report.gif_path(output)] if gif else [])]
     beside += [report.sheet_path(output)] if sheet else []
+    beside += [report.export_path(output, suffix) for suffix in exports]
     for path in (output, *beside):
         if path.exists() and path.samefile(clip):
             what = "is the input itself" if path == output else f"would replace the input {clip} by its preview"

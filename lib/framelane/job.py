@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ from typing import Any
 from framelane import fallback, report
 from framelane.affinity import on_cores
 from framelane.checks import check_disk, check_output, choose_device
-from framelane.engine.checkpoint import Segment, WorkFolder, sync_folder
+from framelane.engine.checkpoint import Segment, WorkFolder
 from framelane.engine.control import Control
-from framelane.engine.events import Event
+from framelane.engine.events import Event, Listener
+from framelane.engine.first_pass import first_pass
 from framelane.engine.guard import Guard, Held
 from framelane.engine.pipeline import Pipeline, Plan
 from framelane.engine.sensors import open_sources
@@ -25,18 +25,15 @@ from framelane.machine import usable_cores
 from framelane.memory import free_memory, keep_memory_flat
 from framelane.processors.base import Context, Processor, create
 from framelane.processors.scaled import Scaled
-from framelane.provenance import Provenance, Unlabelled, legible, metadata, report_of
-from framelane.provenance.seal import ROOM, seal
+from framelane.provenance import Provenance, Unlabelled, report_of
 from framelane.schema import Settings
+from framelane.sealing import Made, Sealing
 from framelane.settings import Loaded
-from framelane.sheet import make_sheet
 from framelane.video.clip import Clip, fingerprint, probe, require_file
 from framelane.video.codecs import choose_encoder
-from framelane.video.gif import make_gif
-from framelane.video.join import join, verify
 from framelane.video.reader import Reader, open_reader
-from framelane.video.scale import working_size
-from framelane.video.writer import EncodeSpec, encode_spec, write_error
+from framelane.video.scale import twin, working_size
+from framelane.video.writer import EncodeSpec, SegmentWriter, encode_spec, open_writer
 
 
 @dataclass(frozen=True)
@@ -137,7 +134,10 @@ class Job:
         wanted = self.settings
         self.processor.require(wanted, self.output)
         sheet = self.processor.makes_sheet
-        check_output(self.output, self.source, gif=wanted.gif.enabled, overwrite=wanted.output.overwrite, sheet=sheet)
+        check_output(
+            self.output, self.source, gif=wanted.gif.enabled, overwrite=wanted.output.overwrite, sheet=sheet,
+            exports=self.processor.exports,
+        )  # fmt: skip
         self.clip: Clip = probe(self.source)
         check_disk(self.output, self.source, wanted.engine.min_free_mb)
         for sentence in self.loaded.limited:
@@ -178,7 +178,8 @@ class Job:
         self.loaded, self.settings = loaded, loaded.settings
 
     def _attempt(self) -> Result:
-        if size := working_size(self.clip, self.settings.hardware.working_height):
+        size = working_size(self.clip, self.settings.hardware.working_height)
+        if size and self.processor.scalable:
             self.processor = Scaled(self.processor, size)
         device = choose_device(self.settings, self.notes.degrade)
         threads = self.settings.hardware.threads or usable_cores()
@@ -223,8 +224,9 @@ class Job:
             self.notes.degrade(self.processor.sentence(self.clip, by))
         done = self._finished_segments(encoder.name)
         self.spec: EncodeSpec
+        self.twin = twin(self.clip, out.size)
         self.spec, lost = encode_spec(
-            self.clip,
+            self.twin,
             encoder=encoder.name,
             quality=wanted.quality,
             preset=wanted.preset,
@@ -237,15 +239,32 @@ class Job:
             self.notes.warn(f"Not carried over: {', '.join(self.clip.left_out)}.")
         self.reader: Reader = open_reader(self.clip, self.context.threads)
         self._announce(done)
-        self.pipeline = self._pipeline(done)
-        self.notes.emit = self.pipeline.emit  # its threads note things, too, and events belong to the caller's thread
-        try:
-            segments = self.pipeline.run()
-        finally:
-            self.notes.emit = self.listener
+        if (looking := self.processor.first_pass()) is not None:
+            self.processor.learn(self._look(looking))
+            self.reader = open_reader(self.clip, self.context.threads)  # what it warns of is said once
+        self.pipeline = self._pipeline(self.processor, self.work, done, self.listener)
+        segments = self._run(self.pipeline)
         for sentence in self.reader.warnings:
             self.notes.warn(sentence)
         return segments
+
+    def _run(self, pipeline: Pipeline) -> list[Segment]:
+        self.notes.emit = pipeline.emit  # its threads note things, too, and events belong to the caller's thread
+        try:
+            return pipeline.run()
+        finally:
+            self.notes.emit = self.listener
+
+    def _look(self, looking: Processor) -> Iterator[dict[str, Any]]:
+        """The rows of the first pass over the clip."""
+
+        def make(work: WorkFolder, done: list[Segment], listener: Listener, writer: Any) -> Pipeline:
+            return self._pipeline(looking, work, done, listener, writer)
+
+        try:
+            return first_pass(self.work.path, self._identity(self.spec.encoder), self.listener, make)
+        finally:
+            looking.close()
 
     def _provenance(self) -> Provenance | None:
         """What must be written into the output; asked for before the work, so that none is done in vain."""
@@ -282,7 +301,14 @@ class Job:
         version = f"{self.processor.name} {self.processor.version}"
         return {"clip": fingerprint(self.clip.path), "processor version": version}
 
-    def _pipeline(self, done: list[Segment]) -> Pipeline:
+    def _pipeline(
+        self,
+        processor: Processor,
+        work: WorkFolder,
+        done: list[Segment],
+        listener: Listener,
+        make_writer: Callable[[Path, EncodeSpec], SegmentWriter] = open_writer,
+    ) -> Pipeline:
         engine = self.settings.engine
         plan = Plan(
             batch_size=self.settings.hardware.batch_size,
@@ -299,11 +325,12 @@ class Job:
         self.control = self.watch(guard, self.settings, self.work.path, self.context.device)
         return Pipeline(
             self.reader,
-            self.processor,
+            processor,
             self.spec,
-            self.work,
+            work,
             plan,
-            listener=self.listener,
+            make_writer=make_writer,
+            listener=listener,
             notes=self.notes.saved,
             cancel=self.cancel,
             control=self.control,
@@ -338,89 +365,34 @@ class Job:
 
     def _seal(self, segments: list[Segment]) -> Result:
         """Join, say what it is, verify, describe, and only then give the names."""
-        self.listener(Event(event="sealing", message="joining segments and audio"))
-        sealed = self.work.path / f"sealed{self.output.suffix.lower()}"
-        infos = [(segment.video, segment.record.info) for segment in segments]
         says = self.provenance
-        tags = metadata.tags(says, sealed.suffix, self.clip.metadata) if says else None
-        for sentence in join(infos, self.clip, sealed, tags=tags).notes:
-            self.notes.degrade(sentence)
-        frames = sum(info.frames for _, info in infos)
-        stated = says and self._say(sealed, says, self.output.name)
-        verify(sealed, self.clip, infos[0][1], infos[-1][1], frames)
-        gif = self._gif(sealed)
-        data = self._describe(frames, gif)
-        data["sheet"] = self._sheet(sealed, data["metrics"])
-        if says and stated:
-            data["provenance"] = {**stated, **report_of(says)}
-        self._give_names(sealed, data, gif is not None)
+        sealing = Sealing(
+            self.processor, self.clip, self.twin, self.output, self.settings, self.work, says,
+            self.notes.warn, self.notes.degrade, self.listener,
+        )  # fmt: skip
+        made = sealing.make(segments)
+        metrics = self.processor.report(self.work.rows())
+        sealing.beside(made, metrics)
+        data = self._describe(made, metrics)
+        if says and made.stated:
+            data["provenance"] = {**made.stated, **report_of(says)}
+        sealing.name(data, made)
         self.listener(Event(event="done", **{k: data[k] for k in ("output", "frames", "seconds", "avg_fps")}))
         return Result(
             output_path=self.output,
-            gif_path=report.gif_path(self.output) if gif else None,
+            gif_path=report.gif_path(self.output) if made.gif else None,
             processing_time=data["seconds"],
             avg_fps=data["avg_fps"],
             report=data,
             report_path=report.report_path(self.output),
         )
 
-    def _say(self, path: Path, says: Provenance, title: str) -> dict[str, Any]:
-        self.listener(
-            Event(event="sealing", message=f"writing into {path.suffix[1:].upper()} what it is, and checking it")
-        )
-        try:
-            return seal(path, says, title)
-        except BaseException:
-            path.unlink(missing_ok=True)  # not even hidden in the work folder
-            raise
-
-    def _gif(self, sealed: Path) -> dict[str, Any] | None:
-        wanted, says = self.settings.gif, self.provenance
-        if not wanted.enabled:
-            return None
-        self.listener(Event(event="sealing", message="making the GIF"))
-        made = make_gif(
-            sealed,
-            self.work.path / "sealed.gif",
-            max_bytes=int(wanted.max_mb * 1_000_000) - (ROOM if says else 0),
-            seconds=wanted.seconds,
-            start=wanted.start,
-            width=wanted.width,
-            fps=wanted.fps,
-        )
-        for sentence in made.notes:
-            self.notes.warn(sentence)
-        if says and not legible(says.mark, made.height, self.clip.display_size[1]):
-            self.notes.warn(
-                f"There is no GIF: at {made.width}x{made.height} its label would not be legible. Raise gif.max_mb or "
-                "gif.width."
-            )
-            made.path.unlink()
-            return None
-        kept = ("bytes", "width", "height", "fps", "colours", "seconds", "tries")
-        described = {key: getattr(made, key) for key in kept}
-        if says:
-            stated = self._say(made.path, says, report.gif_path(self.output).name)
-            described |= {"bytes": made.path.stat().st_size, "provenance": stated}
-        return described
-
-    def _sheet(self, sealed: Path, metrics: dict[str, Any]) -> dict[str, Any] | None:
-        """The contact sheet of what somebody should look at; says what it is, like everything else that is made."""
-        moments, says = self.processor.moments(metrics), self.provenance
-        if not moments:
-            return None
-        path = self.work.path / "sealed.worst.jpg"
-        make_sheet(sealed, moments, path, says)
-        stated = says and self._say(path, says, report.sheet_path(self.output).name)
-        return {"frames": len(moments), "bytes": path.stat().st_size, **({"provenance": stated} if stated else {})}
-
-    def _describe(self, frames: int, gif: dict[str, Any] | None) -> dict[str, Any]:
-        metrics = self.processor.report(self.work.rows())
+    def _describe(self, made: Made, metrics: dict[str, Any]) -> dict[str, Any]:
         seconds = time.monotonic() - self.started
         meter = self.pipeline.meter
         return {
             **self._made_with(),
-            "frames": frames,
+            "frames": made.frames,
             "resumed_at_frame": meter.first,
             "seconds": round(seconds, 2),
             "avg_fps": round(meter.written / seconds, 2),
@@ -430,28 +402,8 @@ class Job:
             "degradations": self.notes.saved["degradations"],
             "warnings": self.notes.saved["warnings"],
             "metrics": metrics,
-            "gif": gif,
+            "gif": made.gif,
+            "sheet": made.sheet,
+            "exports": made.exports,
             **self.control.report(),
         }
-
-    def _give_names(self, sealed: Path, data: dict[str, Any], with_gif: bool) -> None:
-        try:
-            described = self.work.path / "sealed.report.json"
-            report.write_report(described, data)
-            with sealed.open("rb") as file:
-                os.fsync(file.fileno())
-            ours = report.made_by_us(self.output)
-            described.replace(report.report_path(self.output))  # first: it says that the others are ours
-            for made, path in (
-                (with_gif and "sealed.gif", report.gif_path(self.output)),
-                (data["sheet"] and "sealed.worst.jpg", report.sheet_path(self.output)),
-            ):
-                if made:
-                    (self.work.path / made).replace(path)
-                elif path in ours:  # our own picture of what is replaced
-                    path.unlink(missing_ok=True)
-            sealed.replace(self.output)
-            sync_folder(self.output.parent)
-        except OSError as error:
-            raise write_error(self.output, error) from error
-        self.work.remove()

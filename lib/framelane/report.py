@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+EXPORTS = (".coco.json", ".joints.csv", ".objects.csv", ".alerts.csv", ".camera.csv")
+"""Every suffix of a table that a processor may write beside its output."""
+
 _LONGEST_NAME = 255  # bytes, on every common file system
 
 
@@ -27,9 +30,15 @@ def sheet_path(output: Path) -> Path:
     return _beside(output, ".worst.jpg")
 
 
+def export_path(output: Path, suffix: str) -> Path:
+    """``out.mp4`` to ``out.coco.json`` and the like; ``suffix`` is one of :data:`EXPORTS`."""
+    return _beside(output, suffix)
+
+
 def beside(output: Path) -> list[Path]:
-    """All files that may stand beside an output and belong to it: report, GIF and contact sheet."""
-    return [report_path(output), gif_path(output), sheet_path(output)]
+    """All files that may stand beside an output and belong to it: report, GIF, contact sheet, tables."""
+    tables = [export_path(output, suffix) for suffix in EXPORTS]
+    return [report_path(output), gif_path(output), sheet_path(output), *tables]
 
 
 def _beside(output: Path, suffix: str) -> Path:
@@ -54,7 +63,7 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
 
 
 def made_by_us(output: Path) -> list[Path]:
-    """The files of which the report beside ``output`` says that framelane made them: itself, the video, GIF and sheet."""
+    """The files of which the report beside ``output`` says that framelane made them: itself, the video, the rest."""
     path = report_path(output)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -63,4 +72,6 @@ def made_by_us(output: Path) -> list[Path]:
     if not isinstance(data, dict) or Path(str(data.get("output", ""))).name != output.name:
         return []
     pictures = [path for key, path in (("gif", gif_path(output)), ("sheet", sheet_path(output))) if data.get(key)]
-    return [path, output, *pictures]
+    written = data.get("exports")
+    tables = [export_path(output, suffix) for suffix in EXPORTS if isinstance(written, dict) and suffix in written]
+    return [path, output, *pictures, *tables]

@@ -123,9 +123,9 @@ class _Carry:
         job = self.job
         described = self._describe()
         ship(described, report.report_path(job.target), self.storage)
-        for name in (report.gif_path, report.sheet_path):
-            if (picture := name(job.local)).exists():
-                ship(picture, name(job.target), self.storage)
+        for made, name in zip(report.beside(job.local)[1:], report.beside(job.target)[1:], strict=True):
+            if made.exists():
+                ship(made, name, self.storage)
         content = ship(job.local, job.target, self.storage)
         made = json.loads(described.read_text(encoding="utf-8"))
         return replace(

@@ -22,9 +22,12 @@ class OutputSpec:
 
     Attributes:
         touches: whether it draws on frames. Where it does not, the encoder keeps the clip's own pixel format.
+        size: (width, height) of the frames that come out, upright; both even. None is the clip's own. Every frame must then
+            be given as ``rgb`` of that size, with :func:`framelane.video.scale.at_size`.
     """
 
     touches: bool = True
+    size: tuple[int, int] | None = None
 
 
 @dataclass
@@ -85,11 +88,15 @@ class Processor(ABC):
         history: how many frames before a batch ``infer`` may look at; set it in ``open``.
         makes_sheet: whether a contact sheet may stand beside the output, see :meth:`moments`.
         says_what_it_is: whether every output must be sealed with a provenance; a job without one then fails.
+        scalable: whether it may be given smaller frames whose result is scaled up again (``hardware.working_height``).
+        exports: suffixes (of ``report.EXPORTS``) of the tables that :meth:`export` writes beside the output.
     """
 
     name: str = ""
     makes_sheet: bool = False
     says_what_it_is: bool = False
+    scalable: bool = True
+    exports: tuple[str, ...] = ()
     version: int = 1
     history: int = 1
     _registry: ClassVar[dict[str, type[Processor]]] = {}
@@ -121,6 +128,21 @@ class Processor(ABC):
 
         Raises:
             FramelaneError: a model is missing or damaged.
+        """
+
+    def first_pass(self) -> Processor | None:
+        """What looks at the whole clip before the frames are made; None where nothing needs to.
+
+        It is a processor itself, already open, run by the same engine: checkpointed, resumed, guarded. Only its rows are
+        kept. Asked for after :meth:`open`.
+        """
+        return None
+
+    def learn(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Take over what :meth:`first_pass` found, before the first frame and before :meth:`restore`.
+
+        Args:
+            rows: of the whole clip, in order.
         """
 
     @abstractmethod
@@ -155,6 +177,19 @@ class Processor(ABC):
     def report(self, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
         """Fold the rows of all segments into the report's metrics, in one pass."""
         return {}
+
+    def export(self, suffix: str, rows: Iterable[dict[str, Any]], path: Path) -> None:
+        """Write one of :attr:`exports`, in one pass over the rows of all segments.
+
+        Args:
+            suffix: which.
+            rows: in the order of the frames.
+            path: the file to write.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        raise NotImplementedError(f"{self.name} names {suffix} among its exports and does not write it")
 
     def moments(self, metrics: Mapping[str, Any]) -> list[Moment]:
         """What is shown on the contact sheet beside the output; none makes no sheet.

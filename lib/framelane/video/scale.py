@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from framelane.video.clip import Clip
-from framelane.video.colour import resized
+from framelane.video.colour import Orientation, resized
 from framelane.video.frames import FrameBatch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def working_size(clip: Clip, lines: int) -> tuple[int, int] | None:
@@ -39,6 +42,31 @@ def shrunk_clip(clip: Clip, size: tuple[int, int]) -> Clip:
         size: coded (width, height).
     """
     return replace(clip, width=size[0], height=size[1])
+
+
+def twin(clip: Clip, size: tuple[int, int] | None) -> Clip:
+    """The clip as its output is to be, where a processor makes frames of another size.
+
+    Such frames are upright, with square pixels; the colour tags stay, with the height that decides over an untagged matrix.
+
+    Args:
+        clip: the input.
+        size: (width, height) of what comes out; None is the clip's own, with its rotation and pixel aspect.
+    """
+    if size is None:
+        return clip
+    return replace(clip, width=size[0], height=size[1], display_matrix=None, sample_aspect=None)
+
+
+def at_size(batch: FrameBatch, rgb: torch.Tensor) -> FrameBatch:
+    """A batch with frames of another size, upright, and the same timestamps and rows.
+
+    Args:
+        batch: as decoded or drawn on.
+        rgb: uint8 ``(N, 3, H, W)``.
+    """
+    layout = replace(batch.layout, width=rgb.shape[-1], height=rgb.shape[-2], orientation=Orientation())
+    return replace(batch.replace(rgb=rgb), layout=layout)
 
 
 def shrunk(batch: FrameBatch, size: tuple[int, int], known: dict[int, Any]) -> FrameBatch:
