@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from framelane.resources import config_names
-
-Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
-
-
-class Section(BaseModel):
-    """A group of settings; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, strict=True)
+from framelane.sections.base import Colour, Section
+from framelane.sections.depth import DepthSettings
+from framelane.sections.follow import FollowSettings
+from framelane.sections.pose import PoseSettings
 
 
 class FamilyColours(Section):
@@ -425,6 +421,9 @@ class Settings(Section):
     profile: str = Field("auto", description=f"what the hardware allows: auto, {', '.join(config_names('profiles'))}")
     attention: AttentionSettings = AttentionSettings()
     faceswap: FaceswapSettings = FaceswapSettings()
+    pose: PoseSettings = PoseSettings()
+    depth: DepthSettings = DepthSettings()
+    follow: FollowSettings = FollowSettings()
     engine: EngineSettings = EngineSettings()
     output: OutputSettings = OutputSettings()
     gif: GifSettings = GifSettings()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import importlib
+import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -224,5 +226,9 @@ def create(name: str) -> Processor:
 
 
 def _load_builtin() -> None:
-    import framelane.processors.attention.processor
-    import framelane.processors.faceswap.processor  # noqa: F401  register themselves
+    """Import every package below ``processors``: their classes register themselves."""
+    from framelane import processors
+
+    for module in pkgutil.iter_modules(processors.__path__):
+        if module.ispkg:
+            importlib.import_module(f"framelane.processors.{module.name}.processor")
