@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 CLIPS := assets/clips/street.mp4 assets/clips/walker.mp4
 
-.PHONY: demo test lint format prove gpu-test bench clean
+.PHONY: demo test lint format messages prove gpu-test bench clean
 
 $(VENV)/.base: requirements-cpu.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "framelane needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
@@ -43,6 +43,10 @@ lint: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# What people read, found in the sources: brings the catalogues up to date, builds them, and says what has no translation.
+messages: $(VENV)/.dev
+	cd tests && ../$(BIN)/python -m support.messages
 
 prove: $(VENV)/.dev $(VENV)/.models
 	$(BIN)/python -m pytest -m slow
