@@ -51,6 +51,8 @@ class Template:
         """What stands in the placeholders, by number; None where the text is another one."""
         if self._pattern is None:
             self._pattern = re.compile(self._expression(), re.DOTALL)
+        if text[0] in ",;:)" and self.source[0] == "{":
+            return None  # the mark belongs to what stands before
         found = self._pattern.fullmatch(text)
         return {key[1:]: value for key, value in found.groupdict().items()} if found else None
 
@@ -82,7 +84,8 @@ class Sentences:
     """
 
     def __init__(self, catalogue: Mapping[str, str]) -> None:
-        self._exact = {source: target for source, target in catalogue.items() if source and target}
+        bare = (_without_mark(source, target) for source, target in catalogue.items() if source and target)
+        self._exact = dict(bare)
         self._by_word: dict[str, list[Template]] = defaultdict(list)
         templates = [Template(s, t) for s, t in self._exact.items() if _PLACEHOLDER.search(s)]
         templates = [template for template in templates if template.letters >= _LEAST_LETTERS]
@@ -146,12 +149,18 @@ class Sentences:
         yield from self._by_word.get("", ())
 
 
+def _without_mark(source: str, target: str) -> tuple[str, str]:
+    """An ending such as ``; a library crashed``, without the mark that joins it: texts are taken apart there."""
+    mark = source[:2]
+    return (source[2:], target[2:]) if mark in ("; ", ", ", ": ") and target.startswith(mark) else (source, target)
+
+
 def _parts(text: str) -> Iterator[tuple[str, str, str]]:
     """The ways to take a text apart in two, with what joins them."""
     for count, found in enumerate(_JOINT.finditer(text)):
         if count == _MOST_JOINTS:
             return
-        if found.start():
+        if found.start() or found[0] in ("; ", ", ", ": "):
             yield text[: found.start()], found[0], text[found.end() :]
 
 

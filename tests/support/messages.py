@@ -45,18 +45,21 @@ ELSEWHERE = (
     "it should be a valid integer, unable to parse string as an integer",
     "it should be a valid number, unable to parse string as a number",
     "waiting", "running", "paused", "done", "failed", "skipped", "cancelled",
-    "fast", "balanced", "quality", "decode", "process", "encode", "next", "fits", "attention", "faceswap",
+    "all", "every {0}nd", "every {0}rd", "every {0}th", "written", "read", "column", "row", "column and row", "sealed",
+    "{0} for {1} s", ", {0} s left", "left alone: {0}", "report", "frames", "original", "signal {0}",
 )  # fmt: skip
 
 # Names that stay as they are in every language: of classes, models, instruments.
 NAMES = {
     "Power TOT", "DINOv2 ViT-S/14", "No module named pip", "height 720", "height 480", "height 360", "stride 2", "pace 0.7",
-    "pace 0.4", "ONNX Runtime", "framelane batch", "is smaller than requested bytes of",
+    "pace 0.4", "hair drier", "sports ball", "ONNX Runtime", "framelane batch", "is smaller than requested bytes of",
 }  # fmt: skip
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
-_CODE = re.compile(r"</?[a-z]+[ >/]|^[\s.#@]*[\w-]+\s*\{[^{}]*:[^{}]*;|<\?xpacket|var\(--|^--?[a-z-]+$|^\.\w+( \.\w+)+|^[\w.]+\(|\\d|stopgrad")
+_CODE = re.compile(
+    r"</?[a-z]+[ >/]|^[\s.#@]*[\w-]+\s*\{[^{}]*:[^{}]*;|<\?xpacket|var\(--|^--?[a-z-]+$|^\.\w+( \.\w+)+|^[\w.]+\(|\\d|stopgrad"
+)
 
 
 def reads_like_prose(text: str) -> bool:
@@ -123,7 +126,8 @@ class _Reader(ast.NodeVisitor):
             return
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:  # noqa: N802
-        if node.value:
+        # The classes of COCO are what settings call them.
+        if node.value and getattr(node.target, "id", "") != "COCO_NAMES":
             self.visit(node.value)
 
     def visit_Dict(self, node: ast.Dict) -> None:  # noqa: N802

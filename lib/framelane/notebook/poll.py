@@ -27,7 +27,7 @@ def ui_events() -> Iterator[Poll]:
     if socket is not None:
         yield lambda count: _pump(kernel, socket, count)
     elif hasattr(kernel, "do_one_iteration"):
-        from jupyter_ui_poll import ui_events as events
+        from jupyter_ui_poll import ui_events as events  # type: ignore[import-untyped]
 
         with events() as poll:
             yield poll
