@@ -1,8 +1,8 @@
 """JupyterLab in a real browser: a server of its own in a folder of its own, Chromium that reaches nothing else.
 
 Two environments beside the developer's own, each made by ``make browser-env``: ``.venv-lab3`` (JupyterLab 3 with
-``jupyterlab_widgets<2``, and the kernel that Colab has: ipywidgets 7.7.1, IPython 7.34.0, ipykernel 6.17.1) and ``.venv-lab4``
-(JupyterLab 4, ipywidgets 8). ``FRAMELANE_LAB3`` and ``FRAMELANE_LAB4`` name other folders.
+``jupyterlab_widgets<2``, and the kernel that Colab has: ipywidgets 7.7.1, IPython 7.34.0, ipykernel 6.17.1) and
+``.venv-lab4`` (JupyterLab 4, ipywidgets 8). ``FRAMELANE_LAB3`` and ``FRAMELANE_LAB4`` name other folders.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The texts that people read, found in the sources, and the catalogues made of them: ``make messages``.
 
-What counts as a text: whatever stands in ``_("...")``, and elsewhere in the library every string or f-string that reads like
+What counts as a text: whatever stands in ``_("...")``, and elsewhere in the library every string that reads like
 prose. Its placeholders become ``{0}``, ``{1}``. A choice inside an f-string (``f"{'a' if x else 'b'} c"``) becomes one text
 for each branch, so that translators see whole sentences. Left out are docstrings, markup, patterns, what is only compared
 or used as a key, errors for programmers, and the files of :data:`SILENT`.
@@ -58,7 +58,8 @@ NAMES = {
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _CODE = re.compile(
-    r"</?[a-z]+[ >/]|^[\s.#@]*[\w-]+\s*\{[^{}]*:[^{}]*;|<\?xpacket|var\(--|^--?[a-z-]+$|^\.\w+( \.\w+)+|^[\w.]+\(|\\d|stopgrad"
+    r"</?[a-z]+[ >/]|^[\s.#@]*[\w-]+\s*\{[^{}]*:[^{}]*;|<\?xpacket|var\(--"  # markup
+    r"|^--?[a-z-]+$|^\.\w+( \.\w+)+|^[\w.]+\(|\\d|stopgrad"  # code
 )
 
 
@@ -66,7 +67,9 @@ def reads_like_prose(text: str) -> bool:
     """Whether a string is for people: at least two words beside its placeholders, and no markup."""
     bare = _PLACEHOLDER.sub(" ", text)
     words = _WORD.findall(bare)
-    said = len(words) >= 2 and " " in text.strip() or len(words) == 1 and re.fullmatch(r"[A-Z][a-z]+(: \{0\})?\.", text)
+    said = (len(words) >= 2 and " " in text.strip()) or (
+        len(words) == 1 and re.fullmatch(r"[A-Z][a-z]+(: \{0\})?\.", text)
+    )
     return bool(said) and not _CODE.search(text) and text.strip() not in NAMES
 
 
@@ -99,7 +102,7 @@ def _of_notebooks() -> Iterator[tuple[str, str]]:
         return
     sys.path.insert(0, str(build.parent))
     try:
-        import build as generator  # noqa: PLC0415
+        import build as generator
 
         yield from ((f"notebooks/{name}", text) for name, text in generator.messages())
     finally:
@@ -113,28 +116,28 @@ class _Reader(ast.NodeVisitor):
         self.texts: list[str] = []
         self.skipped = skipped
 
-    def visit_Expr(self, node: ast.Expr) -> None:  # noqa: N802
+    def visit_Expr(self, node: ast.Expr) -> None:
         if not isinstance(node.value, ast.Constant):  # else a docstring
             self.generic_visit(node)
 
-    def visit_Compare(self, node: ast.Compare) -> None:  # noqa: N802
+    def visit_Compare(self, node: ast.Compare) -> None:
         return
 
-    def visit_Subscript(self, node: ast.Subscript) -> None:  # noqa: N802
+    def visit_Subscript(self, node: ast.Subscript) -> None:
         self.visit(node.value)
         if isinstance(node.value, ast.Dict):
             return
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:  # noqa: N802
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         # The classes of COCO are what settings call them.
         if node.value and getattr(node.target, "id", "") != "COCO_NAMES":
             self.visit(node.value)
 
-    def visit_Dict(self, node: ast.Dict) -> None:  # noqa: N802
+    def visit_Dict(self, node: ast.Dict) -> None:
         for value in node.values:
             self.visit(value)
 
-    def visit_Call(self, node: ast.Call) -> None:  # noqa: N802
+    def visit_Call(self, node: ast.Call) -> None:
         name = getattr(node.func, "id", getattr(node.func, "attr", ""))
         if name in TRANSLATORS:
             for text in _templates(node.args[0]) if node.args else ():
@@ -146,16 +149,16 @@ class _Reader(ast.NodeVisitor):
             return
         self.generic_visit(node)
 
-    def visit_BinOp(self, node: ast.BinOp) -> None:  # noqa: N802
+    def visit_BinOp(self, node: ast.BinOp) -> None:
         self._take(node) if _templates(node) else self.generic_visit(node)
 
-    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:  # noqa: N802
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
         self._take(node)
         for value in node.values:
             if isinstance(value, ast.FormattedValue) and not _is_choice(value.value):
                 self.visit(value.value)
 
-    def visit_Constant(self, node: ast.Constant) -> None:  # noqa: N802
+    def visit_Constant(self, node: ast.Constant) -> None:
         if isinstance(node.value, str):
             self._take(node)
 

@@ -9,7 +9,6 @@ import polib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import messages
 
 from framelane import i18n
 from framelane.engine.guard import Action
@@ -17,6 +16,7 @@ from framelane.errors import UsageError
 from framelane.fallback import sentence as fallback_sentence
 from framelane.sentences import Sentences
 from framelane.settings import load
+from support import messages
 
 PLACEHOLDER = re.compile(r"\{\w*\}")
 LANGUAGES = [language for language in i18n.LANGUAGES if language != "en"]

@@ -1,8 +1,8 @@
 """Hears buttons while a cell runs: ``with ui_events() as poll`` as in jupyter-ui-poll, on every kernel.
 
-jupyter-ui-poll 1.1 asks the kernel for ``do_one_iteration``, which ipykernel 7 no longer has, and takes its absence for silence:
-no button is heard before the cell ends. There the messages for the main shell wait in an in-process socket, and are taken
-from it here. What is no widget message (the next cell that was started) waits until this cell is done.
+jupyter-ui-poll 1.1 asks the kernel for ``do_one_iteration``, which ipykernel 7 no longer has, and takes its absence for
+silence: no button is heard before the cell ends. There the messages for the main shell wait in an in-process socket, and
+are taken from it here. What is no widget message (the next cell that was started) waits until this cell is done.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 Poll = Callable[[int], object]
+_waiting: set[asyncio.Future[Any]] = set()  # the loop itself holds tasks weakly
 _COMMS = ("comm_open", "comm_msg", "comm_close")
 
 
@@ -32,7 +33,7 @@ def ui_events() -> Iterator[Poll]:
         with events() as poll:
             yield poll
     else:
-        yield lambda count: None
+        yield lambda _: None
 
 
 def _kernel() -> Any:
@@ -61,7 +62,9 @@ def _pump(kernel: Any, socket: Any, count: int) -> None:
             _handle(kernel, kind, idents, message)
         else:
             # Its turn comes when this cell has given the shell free again.
-            asyncio.ensure_future(kernel.shell_main(None, frames), loop=kernel.io_loop.asyncio_loop)
+            task = asyncio.ensure_future(kernel.shell_main(None, frames), loop=kernel.io_loop.asyncio_loop)
+            _waiting.add(task)
+            task.add_done_callback(_waiting.discard)
 
 
 def _handle(kernel: Any, kind: str, idents: Any, message: Any) -> None:
