@@ -103,8 +103,8 @@ class Job:
         listener: takes events, in the thread that calls :meth:`run`.
         cancel: set by anyone to stop.
         held: what the guard had set at the end of the clip before (``report["guard"]["held"]``).
-        pause: set while the work is to wait.
         watch: makes the guard's control; tests give other sensors.
+        pause: set while the work is to wait.
     """
 
     def __init__(
@@ -116,8 +116,8 @@ class Job:
         listener: Callable[[Event], None],
         cancel: threading.Event,
         held: Held | None = None,
-        pause: threading.Event | None = None,
         watch: Callable[[Guard, Settings, Path, str], Control] = watch,
+        pause: threading.Event | None = None,
     ) -> None:
         self.source, self.output, self.asked = source, output, loaded
         self.listener, self.cancel = listener, cancel
@@ -300,7 +300,7 @@ class Job:
         hardware, asked = self.settings.hardware, fallback.lines(self.asked.settings, self.clip)
         guard = Guard(self.settings.guard, hardware.batch_size, asked, self.asked.settings.hardware.stride)
         self.control = self.watch(guard, self.settings, self.work.path, self.context.device)
-        self.control.pause = self.pause
+        self.control.user_pause = self.pause
         return Pipeline(
             self.reader,
             self.processor,

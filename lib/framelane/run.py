@@ -66,7 +66,7 @@ def process_video(
         begun = True
         listener(event)
 
-    job = Job(Path(clip), processor, Path(output), loaded, emit, cancel or threading.Event(), held, pause)
+    job = Job(Path(clip), processor, Path(output), loaded, emit, cancel or threading.Event(), held, pause=pause)
     try:
         return job.run()
     except KeyboardInterrupt as interrupt:

@@ -34,7 +34,7 @@ class Control:
         sources: what is sampled.
         period_s: seconds between samples; 0 leaves it to the caller to call ``monitor.tick()``.
         clock: seconds that never go back.
-        pause: set while the user wants the work to wait.
+        user_pause: set while the user wants the work to wait.
     """
 
     def __init__(
@@ -44,9 +44,9 @@ class Control:
         *,
         period_s: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
-        pause: threading.Event | None = None,
+        user_pause: threading.Event | None = None,
     ) -> None:
-        self.pause = pause or threading.Event()
+        self.user_pause = user_pause or threading.Event()
         self.guard = guard or Guard(GuardSettings(enabled=False), 1)
         self.acts = guard is not None and guard.settings.enabled
         self.clock, self.period_s = clock, period_s
@@ -124,12 +124,12 @@ class Control:
         self.paused_s += self.clock() - begun
 
     def _wait_for_user(self, stopped: Callable[[], bool]) -> None:
-        if not self.pause.is_set() or stopped():
+        if not self.user_pause.is_set() or stopped():
             return
         with self._lock:
             self._user_pause_began = self.clock()
             self.emit(Event(event="paused", pause=1, message=PAUSED))
-        while self.pause.is_set() and not stopped():
+        while self.user_pause.is_set() and not stopped():
             self._sleep(_WAIT_S, stopped)
         with self._lock:
             self._user_paused_s, self._user_pause_began = self.user_paused_s, None
