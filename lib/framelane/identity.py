@@ -28,7 +28,8 @@ BEGUN = "profile of the machine that began the clip"
 _ASKED_OF_HARDWARE = {"hardware.working_height", "hardware.mixed_precision"}
 
 _NO_RESULT = {
-    "engine.queue_batches", "engine.min_free_mb", "output.require_gpu", "output.overwrite", "faceswap.private_key",
+    "engine.queue_batches", "engine.min_free_mb", "engine.preview_s", "output.require_gpu", "output.overwrite",
+    "faceswap.private_key",
 }  # fmt: skip
 
 # What is said of a result and what signs it belongs to the result, but not to its frames.

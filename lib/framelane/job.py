@@ -16,8 +16,9 @@ from framelane.checks import check_disk, check_output, choose_device
 from framelane.engine.checkpoint import Segment, WorkFolder, sync_folder
 from framelane.engine.control import Control
 from framelane.engine.events import Event
-from framelane.engine.guard import Guard, Held
+from framelane.engine.guard import Guard, Held, thresholds
 from framelane.engine.pipeline import Pipeline, Plan
+from framelane.engine.preview import Preview
 from framelane.engine.sensors import open_sources
 from framelane.errors import FramelaneError, OutOfMemory
 from framelane.identity import asked_for, frames_settings, go_on_as_begun
@@ -103,6 +104,7 @@ class Job:
         cancel: set by anyone to stop.
         held: what the guard had set at the end of the clip before (``report["guard"]["held"]``).
         watch: makes the guard's control; tests give other sensors.
+        pause: set while the work is to wait.
     """
 
     def __init__(
@@ -115,10 +117,11 @@ class Job:
         cancel: threading.Event,
         held: Held | None = None,
         watch: Callable[[Guard, Settings, Path, str], Control] = watch,
+        pause: threading.Event | None = None,
     ) -> None:
         self.source, self.output, self.asked = source, output, loaded
         self.listener, self.cancel = listener, cancel
-        self.held, self.watch = held or {}, watch
+        self.held, self.pause, self.watch = held or {}, pause or threading.Event(), watch
         self.processor: Processor = create(processor)
         self._use(loaded)
         self.notes = Notes(listener)
@@ -297,6 +300,7 @@ class Job:
         hardware, asked = self.settings.hardware, fallback.lines(self.asked.settings, self.clip)
         guard = Guard(self.settings.guard, hardware.batch_size, asked, self.asked.settings.hardware.stride)
         self.control = self.watch(guard, self.settings, self.work.path, self.context.device)
+        self.control.user_pause = self.pause
         return Pipeline(
             self.reader,
             self.processor,
@@ -307,11 +311,18 @@ class Job:
             notes=self.notes.saved,
             cancel=self.cancel,
             control=self.control,
+            preview=self._preview(),
         )
+
+    def _preview(self) -> Preview:
+        aspect = float(self.clip.sample_aspect or 1) ** (-1 if self.clip.orientation.swaps_sides else 1)
+        says = self.provenance.mark.text if self.provenance else ""
+        return Preview(self.settings.engine.preview_s, aspect, says)
 
     def _announce(self, done: list[Segment]) -> None:
         frames = {"frames": self.clip.expected_frames, "resumed_at_frame": sum(s.record.info.frames for s in done)}
-        self.listener(Event(event="start", **self._made_with(), **frames))
+        limits = thresholds(self.settings.guard)
+        self.listener(Event(event="start", **self._made_with(), **frames, guard=limits))
 
     def _made_with(self) -> dict[str, Any]:
         """What events and report say of the job (promise 4: what is actually used)."""
@@ -416,7 +427,7 @@ class Job:
 
     def _describe(self, frames: int, gif: dict[str, Any] | None) -> dict[str, Any]:
         metrics = self.processor.report(self.work.rows())
-        seconds = time.monotonic() - self.started
+        seconds = time.monotonic() - self.started - self.control.user_paused_s
         meter = self.pipeline.meter
         return {
             **self._made_with(),

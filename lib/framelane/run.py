@@ -30,6 +30,7 @@ def process_video(
     progress: Callable[[Event], None] | None = None,
     cancel: threading.Event | None = None,
     held: Held | None = None,
+    pause: threading.Event | None = None,
     **settings: Any,
 ) -> Result:
     """Process one clip. A job that was interrupted goes on where its last finished segment ended.
@@ -45,6 +46,7 @@ def process_video(
         progress: called with every event, in this thread; ``print`` shows sentences.
         cancel: set it to stop; finished segments are kept.
         held: ``report["guard"]["held"]`` of the clip before on this machine: the guard begins where it ended there.
+        pause: set while the work is to wait; it goes on when it is cleared.
         **settings: sections as dicts, as in ``attention={"method": "rollout"}``.
 
     Returns:
@@ -64,7 +66,7 @@ def process_video(
         begun = True
         listener(event)
 
-    job = Job(Path(clip), processor, Path(output), loaded, emit, cancel or threading.Event(), held)
+    job = Job(Path(clip), processor, Path(output), loaded, emit, cancel or threading.Event(), held, pause=pause)
     try:
         return job.run()
     except KeyboardInterrupt as interrupt:

@@ -194,6 +194,12 @@ class EngineSettings(Section):
         ge=0,
         description="free disk space in MB that must remain, else a job does not start, or stops after a segment",
     )
+    preview_s: float = Field(
+        0,
+        ge=0,
+        le=60,
+        description="seconds between two previews of the current frame, before and after, among the events; 0 makes none",
+    )
 
 
 class OutputSettings(Section):

@@ -46,7 +46,7 @@ ELSEWHERE = (
     "it should be a valid number, unable to parse string as a number",
     "waiting", "running", "paused", "done", "failed", "skipped", "cancelled",
     "all", "every {0}nd", "every {0}rd", "every {0}th", "written", "read", "column", "row", "column and row", "sealed",
-    "{0} for {1} s", ", {0} s left", "left alone: {0}", "report", "frames", "original", "signal {0}",
+    "{0} for {1} s", ", {0} s left", "left alone: {0}", "report", "frames", "original", "signal {0}", "worker", "batch's",
 )  # fmt: skip
 
 # Names that stay as they are in every language: of classes, models, instruments.

@@ -23,6 +23,7 @@ from framelane.engine.control import Control
 from framelane.engine.events import Event, Listener, Meter
 from framelane.engine.forecast import Forecast
 from framelane.engine.guard import Held
+from framelane.engine.preview import Preview
 from framelane.errors import Cancelled, FramelaneError, OutOfMemory, chain
 from framelane.memory import free_memory, is_out_of_memory
 from framelane.processors.base import Processor
@@ -83,6 +84,7 @@ class Pipeline:
         cancel: set by anyone to stop; finished segments stay.
         make_writer: opens the writer of a segment.
         control: the guard and its sensors; None goes without.
+        preview: shows frames before and after; None shows none.
     """
 
     def __init__(
@@ -98,12 +100,13 @@ class Pipeline:
         cancel: threading.Event | None = None,
         make_writer: Callable[[Path, EncodeSpec], SegmentWriter] = open_writer,
         control: Control | None = None,
+        preview: Preview | None = None,
     ) -> None:
         self.reader, self.processor, self.spec, self.work, self.plan = reader, processor, spec, work, plan
         self.listener, self.make_writer = listener, make_writer
         self.notes = notes if notes is not None else {}
         self.cancel = cancel or threading.Event()
-        self.control = control or Control()
+        self.control, self.preview = control or Control(), preview or Preview()
         self.segments = list(plan.done)
         written = sum(s.record.info.frames for s in self.segments)
         self.meter = Meter(max(plan.frames, written), written)
@@ -181,6 +184,7 @@ class Pipeline:
         self._show_progress()
 
     def _show_progress(self) -> None:
+        self.meter.paused_s = self.control.user_paused_s
         event = self.meter.progress()
         left = self.forecast.left(event["frame"], event["frames"])
         event["eta_s"] = None if left is None else round(left, 1)
@@ -232,6 +236,7 @@ class Pipeline:
         base = self.reader.clip.time_base
         for count, batch in enumerate(self._decoded, 1):
             self._breathe()
+            self._show(self.preview.before, batch)
             for done in self._commit(batch):
                 boundary = self._forward(done, boundary)
                 del done
@@ -252,6 +257,10 @@ class Pipeline:
         if boundary is not None:
             self._finished.put(_Checkpoint({}, None, last=True))
         self._finished.close()
+
+    def _show(self, look: Callable[[FrameBatch], Event | None], batch: FrameBatch) -> None:
+        if (event := self.preview.safely(look, batch)) is not None:
+            self.emit(event)
 
     def _breathe(self) -> None:
         """What the guard wants between two frame batches."""
@@ -346,6 +355,7 @@ class Pipeline:
                 writer.write(item)
                 self.meter.add("encode", time.perf_counter() - started, len(item))
                 self.meter.written += len(item)
+                self._show(self.preview.after, item)
                 del item
         except OSError as error:
             raise write_error(self.work.path, error) from error

@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import queue
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from framelane.jobs.spec import JobSpec, Outcome
 from framelane.jobs.storage import Files
 from framelane.machine import find_gpu
 from framelane.memory import oom_kills
+from framelane.obituary import cause_of_death
 
 WORKER = "framelane.jobs.worker"
 """The module that is run as the worker."""
@@ -36,14 +36,20 @@ class LocalExecutor:
         devices: for each worker what ``CUDA_VISIBLE_DEVICES`` is to be; None leaves it as it is. One worker for each GPU
             where nothing is said.
         files: the way to storage that may be Drive; None finds it.
+        pause: set while all work is to wait.
     """
 
-    def __init__(self, devices: Sequence[str | None] | None = None, files: Files | None = None) -> None:
+    def __init__(
+        self,
+        devices: Sequence[str | None] | None = None,
+        files: Files | None = None,
+        pause: threading.Event | None = None,
+    ) -> None:
         chosen = local_devices() if devices is None else list(devices)
         self.slots = len(chosen)
         self.files = files
         self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
-        self._workers = [WorkerProcess(device) for device in chosen]
+        self._workers = [WorkerProcess(device, pause) for device in chosen]
         for worker in self._workers:
             self._idle.put(worker)
 
@@ -79,10 +85,12 @@ class WorkerProcess:
 
     Args:
         device: for ``CUDA_VISIBLE_DEVICES``; None leaves that as it is.
+        pause: set while its work is to wait.
     """
 
-    def __init__(self, device: str | None = None) -> None:
-        self.device = device
+    def __init__(self, device: str | None = None, pause: threading.Event | None = None) -> None:
+        self.device, self.pause = device, pause or threading.Event()
+        self._pausing = False  # as the process was told
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._numbers = itertools.count(1)
@@ -99,12 +107,14 @@ class WorkerProcess:
         number = next(self._numbers)
         if self.pid is None:
             self._start()
+        self._tell_pause()
         self._send(job=job.to_json(), id=number)
         asked: float | None = None
         while True:
             if cancel.is_set() and asked is None:
                 self._send(cancel=number)
                 asked = time.monotonic()
+            self._tell_pause()
             if asked is not None and time.monotonic() - asked > _GRACE_S:
                 self._kill()
                 return Outcome("cancelled", "Cancelled; finished segments are kept, and the same command goes on.")
@@ -129,8 +139,15 @@ class WorkerProcess:
 
     # -- the process -------------------------------------------------------------------------------------------------
 
+    def _tell_pause(self) -> None:
+        wanted = self.pause.is_set()
+        if wanted != self._pausing:
+            self._pausing = wanted
+            self._send(pause=wanted)
+
     def _start(self) -> None:
         self._reap()
+        self._pausing = False
         environment = {**os.environ, **({"CUDA_VISIBLE_DEVICES": self.device} if self.device is not None else {})}
         self._errors.seek(0)
         self._errors.truncate()
@@ -194,26 +211,3 @@ def _read(pipe: IO[str], answers: queue.SimpleQueue[dict[str, Any] | None]) -> N
     except ValueError:  # closed while it was read
         pass
     answers.put(None)
-
-
-def cause_of_death(code: int, last_words: str, *, out_of_memory: bool) -> str:
-    """Why a process ended, in a sentence.
-
-    Args:
-        code: as ``subprocess`` gives it: below 0 it is a signal.
-        last_words: the last line of its standard error.
-        out_of_memory: whether the kernel killed for want of memory in the meantime.
-    """
-    if code >= 0:
-        said = f" ({last_words})" if last_words else ""
-        return f"The worker process ended by itself with exit code {code}{said}."
-    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-    if out_of_memory:
-        return f"The system ran out of memory and killed the worker process ({name})."
-    why = {
-        "SIGKILL": "; the system does that when memory runs out",
-        "SIGSEGV": "; a native library crashed",
-        "SIGABRT": "; a native library gave up",
-        "SIGBUS": "; a native library crashed, or a disk is full",
-    }.get(name, "")
-    return f"The worker process was ended by {name}{why}."
