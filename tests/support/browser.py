@@ -40,13 +40,18 @@ _SETTINGS = {
 
 def environment(name: str) -> Path:
     """The folder of an environment (``lab3`` or ``lab4``); skips the test where it, Chromium or Playwright is missing."""
-    pytest.importorskip("playwright", reason="playwright is not installed; run: make browser-env")
-    if not chromium():
-        pytest.skip("no Chromium here (apt-get install chromium)")
+    needs_browser()
     folder = Path(os.environ.get(f"FRAMELANE_{name.upper()}", ROOT / f".venv-{name}"))
     if not (folder / "bin" / "jupyter-lab").exists():
         pytest.skip(f"the environment {folder.name} is not there; run: make browser-env")
     return folder
+
+
+def needs_browser() -> None:
+    """Skip the test where Chromium or Playwright is missing."""
+    pytest.importorskip("playwright", reason="playwright is not installed (requirements-dev.txt)")
+    if not chromium():
+        pytest.skip("no Chromium here (apt-get install chromium)")
 
 
 def chromium() -> str | None:
@@ -162,6 +167,29 @@ def _wait(server: Lab) -> None:
 @contextlib.contextmanager
 def browser(server: Lab, language: str = "en-GB", scheme: str = "light") -> Iterator[Any]:
     """A page of a browser that reaches the server and nothing else; what else it asks for is refused and noted."""
+    with _context(locale=language, color_scheme=scheme) as context:
+        context.route("**/*", lambda route: _let(server, route))
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("websocket", lambda socket: _note(server, socket.url))
+        try:
+            yield page
+        except Exception:
+            picture(page, "failed")
+            raise
+
+
+@contextlib.contextmanager
+def plain_page() -> Iterator[Any]:
+    """An empty page that reaches nothing."""
+    needs_browser()
+    with _context() as context:
+        context.route("**/*", lambda route: route.abort())
+        yield context.new_page()
+
+
+@contextlib.contextmanager
+def _context(**options: Any) -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:
@@ -170,21 +198,9 @@ def browser(server: Lab, language: str = "en-GB", scheme: str = "light") -> Iter
             args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking",
                   "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
         )  # fmt: skip
-        context = process.new_context(
-            locale=language, color_scheme=scheme, viewport={"width": 1280, "height": 1000}, reduced_motion="reduce"
-        )
-        context.route("**/*", lambda route: _let(server, route))
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE_MS)
-        page.on("websocket", lambda socket: _note(server, socket.url))
         try:
-            yield page
-        except Exception:
-            PICTURES.mkdir(parents=True, exist_ok=True)
-            page.screenshot(path=str(PICTURES / "failed.png"))
-            raise
+            yield process.new_context(viewport={"width": 1280, "height": 1000}, reduced_motion="reduce", **options)
         finally:
-            context.close()
             process.close()
 
 

@@ -26,7 +26,10 @@ def ui_events() -> Iterator[Poll]:
     kernel = _kernel()
     socket = _main_socket(kernel)
     if socket is not None:
-        yield lambda count: _pump(kernel, socket, count)
+        try:
+            yield lambda count: _pump(kernel, socket, count)
+        finally:
+            _pump(kernel, socket, 1000)  # the kernel's loop is told of new messages alone, not of those left lying here
     elif hasattr(kernel, "do_one_iteration"):
         from jupyter_ui_poll import ui_events as events  # type: ignore[import-untyped]
 
@@ -56,10 +59,10 @@ def _pump(kernel: Any, socket: Any, count: int) -> None:
             return
         frames = socket.recv_multipart(copy=False)
         idents, rest = kernel.session.feed_identities(frames, copy=False)
-        message = kernel.session.deserialize(rest, content=True, copy=False)
-        kind = message["header"]["msg_type"]
+        # Only a look: a message whose content was unpacked counts as used, and is refused the second time.
+        kind = kernel.session.deserialize(rest, content=False, copy=False)["header"]["msg_type"]
         if kind in _COMMS:
-            _handle(kernel, kind, idents, message)
+            _handle(kernel, kind, idents, kernel.session.deserialize(rest, content=True, copy=False))
         else:
             # Its turn comes when this cell has given the shell free again.
             task = asyncio.ensure_future(kernel.shell_main(None, frames), loop=kernel.io_loop.asyncio_loop)
