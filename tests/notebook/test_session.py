@@ -242,7 +242,8 @@ def test_what_nobody_takes_does_not_pile_up(monkeypatch):
 def test_a_line_that_says_nothing_is_refused_in_a_sentence(line):
     controls = Controls()
     assert "is not known; write it as" in controls.obey(line)
-    assert not (controls.paused.is_set() or controls.stopping.is_set() or controls.cancelled.is_set())
+    switches = (controls.paused, controls.stopping, controls.cancelled)
+    assert not any(switch.is_set() for switch in switches)
 
 
 def test_lines_are_obeyed_to_the_end():
