@@ -248,6 +248,13 @@ def test_a_command_that_is_wrong_ends_with_its_sentence(place, monkeypatch):
     session.close()
 
 
+def test_the_kernel_stays_light():
+    heavy = "[m for m in ('torch', 'cv2', 'av', 'numpy', 'transformers', 'ipywidgets') if m in sys.modules]"
+    code = f"import sys; import framelane.notebook.session, framelane.notebook.host; print({heavy})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_what_nobody_takes_does_not_pile_up(monkeypatch):
     monkeypatch.setattr(session_module, "_CROWDED", 20)
     monkeypatch.setattr(sys, "executable", "/none")
