@@ -210,6 +210,7 @@ class BatchRun:
                 if self.cancel.is_set():
                     raise
                 self.cancel.set()
+        self._obey()  # the last of them may have heard it first
         self._pump(0)
 
     def _pump(self, timeout: float) -> None:
