@@ -179,6 +179,28 @@ def test_a_gpu_is_read_with_its_own_slowdown_point(monkeypatch):
     assert found["gpu_memory"] == pytest.approx(62.5)
 
 
+def test_what_people_watch_goes_with_every_progress(monkeypatch):
+    """As ``nvidia-smi`` shows it: MiB in use without what the driver keeps for itself, where it tells that apart."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monitor = Monitor([NvmlSource(in_use=True, nvml=Nvml(nvmlDeviceGetEnforcedPowerLimit=70000)), SystemSource()])
+    monitor.tick()
+    shown = monitor.progress()["sensors"]
+    assert (shown["gpu_memory_used_mib"], shown["gpu_memory_total_mib"]) == (9536.7, 15258.8)
+    assert (shown["gpu_power_w"], shown["gpu_power_limit_w"]) == (65, 70)
+    assert (shown["gpu_load"], shown["encoder_load"], shown["decoder_load"]) == (88, 12, 34)
+    assert (shown["gpu_temperature"], shown["gpu_slowdown"]) == (70, 93)
+    assert 0 < shown["ram_used_gb"] < shown["ram_total_gb"]
+    assert shown["ram"] == pytest.approx(100 * shown["ram_used_gb"] / shown["ram_total_gb"], abs=1.5)
+
+    class Newer(Nvml):
+        def nvmlDeviceGetMemoryInfo(self, handle, version=None):  # noqa: N802
+            if version == pynvml.nvmlMemory_v2:
+                return SimpleNamespace(total=16e9, reserved=0.5e9, free=6e9, used=9.5e9)
+            return SimpleNamespace(total=16e9, free=6e9)
+
+    assert NvmlSource(in_use=False, nvml=Newer()).read()["gpu_memory_used_mib"] == pytest.approx(9.5e9 / 2**20)
+
+
 @pytest.mark.parametrize(
     ("nvml", "given", "margin"),
     [

@@ -21,6 +21,8 @@ from framelane.engine.controls import PAUSED, Controls
 from framelane.engine.events import Event
 from framelane.engine.guard import Guard
 from framelane.errors import UsageError
+from framelane.jobs import worker
+from framelane.jobs.carry import carry_out
 from framelane.jobs.figures import observe
 from framelane.jobs.state import DONE_BEFORE
 from framelane.notebook import session as session_module
@@ -142,12 +144,23 @@ def test_cancelled_while_paused_it_ends_and_goes_on_next_time(place):
     assert (seen[-1]["exit_code"], session.exit_code) == (130, 130)
     assert "the same command goes on" in seen[-1]["message"]
     with Heard(command(place)) as session:
-        start = next(e for e in session.until(kind("start")) if e["event"] == "start")
-        assert start["resumed_at_frame"] > 0
+        assert session.until(kind("start"))[-1]["resumed_at_frame"] > 0
         session.kill()
         seen = session.rest()
     assert seen[-1]["exit_code"] == -signal.SIGKILL
     assert "ended at once" in seen[-1]["message"]
+
+
+def test_a_cell_that_is_run_again_ends_what_it_left_behind(place):
+    first = Heard(command(place))
+    first.until(kind("segment"))
+    with Heard(command(place)) as second:
+        assert not first.alive
+        ended = first.rest()[-1]
+        assert (ended["exit_code"], first.exit_code) == (130, 130)
+        assert "ended at once" in ended["message"]
+        start = second.until(kind("start"))[-1]
+        assert (start["job"], start["resumed_at_frame"] > 0) == ("a.mp4", True), "no clip is taken by the first"
 
 
 def test_a_worker_that_dies_is_an_event_and_so_is_the_batch_itself(place):
@@ -167,6 +180,23 @@ def test_a_worker_that_dies_is_an_event_and_so_is_the_batch_itself(place):
         gone(worker)
     assert seen[-1]["exit_code"] == -signal.SIGKILL
     assert "The batch's process was ended by SIGKILL" in seen[-1]["message"]
+
+
+def test_what_is_measured_and_planned_can_be_paused_too(place):
+    with Heard(command(place, "slow_copy", "--budget", "1h")) as session:
+        session.until(lambda event: event.get("phase") == "measuring")
+        session.pause()
+        session.until(kind("paused"))
+        time.sleep(0.8)
+        still = session.untaken + session.poll(0)
+        assert not any(event["event"] in ("plan", "start") for event in still)
+        session.resume()
+        plan = session.until(kind("plan"))[-1]
+        session.kill()
+    assert [(job["clip"], job["state"]) for job in plan["plan"]["jobs"]] == [("a.mp4", "fits"), ("b.mp4", "fits")]
+    assert plan["message"].startswith("Of 2 jobs: 2 fits; ")
+    took = [job["seconds"] for job in plan["plan"]["jobs"]]
+    assert all(1.4 < seconds < 30 for seconds in took), "30 frames at 50 ms, and no pause"
 
 
 KERNEL = """
@@ -218,6 +248,13 @@ def test_a_command_that_is_wrong_ends_with_its_sentence(place, monkeypatch):
     session.close()
 
 
+def test_the_kernel_stays_light():
+    heavy = "[m for m in ('torch', 'cv2', 'av', 'numpy', 'transformers', 'ipywidgets') if m in sys.modules]"
+    code = f"import sys; import framelane.notebook.session, framelane.notebook.host; print({heavy})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_what_nobody_takes_does_not_pile_up(monkeypatch):
     monkeypatch.setattr(session_module, "_CROWDED", 20)
     monkeypatch.setattr(sys, "executable", "/none")
@@ -242,7 +279,8 @@ def test_what_nobody_takes_does_not_pile_up(monkeypatch):
 def test_a_line_that_says_nothing_is_refused_in_a_sentence(line):
     controls = Controls()
     assert "is not known; write it as" in controls.obey(line)
-    assert not (controls.paused.is_set() or controls.stopping.is_set() or controls.cancelled.is_set())
+    switches = (controls.paused, controls.stopping, controls.cancelled)
+    assert not any(switch.is_set() for switch in switches)
 
 
 def test_lines_are_obeyed_to_the_end():
@@ -256,6 +294,18 @@ def test_lines_are_obeyed_to_the_end():
     assert controls.obey('{"control": "resume"}') == controls.obey('{"control": "cancel"}') == ""
     assert not controls.paused.is_set()
     assert controls.cancelled.is_set()
+
+
+class Here:
+    """An executor of somebody's own, which knows of no pauses: jobs run in this process."""
+
+    slots = 1
+
+    def run(self, job, listener, cancel):
+        return carry_out(job, worker.process, listener=listener, cancel=cancel)
+
+    def close(self):
+        pass
 
 
 def test_between_two_clips_a_pause_begins_nothing(place):
@@ -272,12 +322,14 @@ def test_between_two_clips_a_pause_begins_nothing(place):
             threading.Timer(1.5, controls.stop_after_clip).start()
 
     result = framelane.process_folder(
-        place / "in", "slow_copy", output=place / "out", profile="cpu", overrides=FAST, progress=hear, controls=controls
-    )
+        place / "in", "slow_copy", output=place / "out", profile="cpu", overrides=FAST, progress=hear, controls=controls,
+        executor=Here(),
+    )  # fmt: skip
     assert [job.state for job in result.jobs] == ["done", "waiting"]
     order = [event["event"] if event["event"] == "start" else event.get("phase") for event in events]
     order = [name for name in order if name]
     assert order == ["begins", "paused", "resumed", "start", "paused", "stopping", "ends"]
+    assert sum("not paused in the middle" in event["message"] for event in events if event["event"] == "warning") == 2
     with pytest.raises(UsageError, match="either cancel or controls"):
         framelane.process_folder(
             place / "in", "copy", output=place / "out", controls=controls, cancel=threading.Event()

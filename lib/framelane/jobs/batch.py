@@ -97,10 +97,10 @@ def process_folder(
         raise UsageError("Give either cancel or controls: controls.cancel() cancels, too.")
     controls = controls or Controls(cancel)
     run = BatchRun(asked, progress or (lambda _: None), controls)
-    return run.run(lambda: _executor(executor, address, files, controls.paused))
+    return run.run(lambda: _executor(executor, address, files))
 
 
-def _executor(wanted: str | Executor, address: str | None, files: Files | None, pause: threading.Event) -> Executor:
+def _executor(wanted: str | Executor, address: str | None, files: Files | None) -> Executor:
     if not isinstance(wanted, str):
         return wanted
     if wanted == "ray":
@@ -109,4 +109,4 @@ def _executor(wanted: str | Executor, address: str | None, files: Files | None, 
         return RayExecutor(address)
     from framelane.jobs.executors import LocalExecutor
 
-    return LocalExecutor(files=files, pause=pause)
+    return LocalExecutor(files=files)

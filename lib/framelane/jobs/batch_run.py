@@ -35,6 +35,9 @@ from framelane.video.clip import fingerprint
 
 STOPPED_AFTER = "Stopped by the user after a clip; the same command goes on"
 _STOPPING = "It stops after the clips that are worked on now."
+_ONLY_BETWEEN = (
+    "Jobs on a cluster are not paused in the middle; those that run are finished, and no other one is begun."
+)
 _POLL_S = 0.2
 _KEPT_DAYS = 30
 
@@ -83,7 +86,7 @@ class BatchRun:
     def run(self, make_executor: Callable[[], Executor]) -> BatchResult:
         """See :func:`process_folder`."""
         self.started, order = time.monotonic(), self.order
-        self.cancel, self._paused = self.controls.cancelled, False
+        self.cancel, self._paused, self._paused_only = self.controls.cancelled, False, ""
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         discovery = find(order.folder, order.out, include=order.include, exclude=order.exclude, order=order.order)
         self.files = order.files or files_for(order.out if order.out.exists() else order.out.parent)
@@ -98,6 +101,10 @@ class BatchRun:
             if any(job.state == "waiting" for job in self.jobs):
                 self._prepare_folder()
                 executor = make_executor()
+                if wait_while := getattr(executor, "wait_while", None):
+                    wait_while(self.controls.paused)
+                else:
+                    self._paused_only = _ONLY_BETWEEN
                 admissions = self._admissions(discovery, executor)
                 self.runner = self._runner(executor, admissions)
                 self._work(executor)
@@ -203,6 +210,7 @@ class BatchRun:
                 if self.cancel.is_set():
                     raise
                 self.cancel.set()
+        self._obey()  # the last of them may have heard it first
         self._pump(0)
 
     def _pump(self, timeout: float) -> None:
@@ -236,6 +244,8 @@ class BatchRun:
             self._paused = paused
             said = {"phase": "paused", "message": PAUSED} if paused else {"phase": "resumed", "message": RESUMED}
             self.listener(Event({**self._batch_event(), **said}))
+            if paused and self._paused_only:
+                self.listener(Event(event="warning", message=self._paused_only))
 
     def _no_more(self) -> bool:
         return bool(self.stopped) or self.controls.stopping.is_set()

@@ -36,26 +36,25 @@ class LocalExecutor:
         devices: for each worker what ``CUDA_VISIBLE_DEVICES`` is to be; None leaves it as it is. One worker for each GPU
             where nothing is said.
         files: the way to storage that may be Drive; None finds it.
-        pause: set while all work is to wait.
     """
 
-    def __init__(
-        self,
-        devices: Sequence[str | None] | None = None,
-        files: Files | None = None,
-        pause: threading.Event | None = None,
-    ) -> None:
+    def __init__(self, devices: Sequence[str | None] | None = None, files: Files | None = None) -> None:
         chosen = local_devices() if devices is None else list(devices)
         self.slots = len(chosen)
         self.files = files
         self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
-        self._workers = [WorkerProcess(device, pause) for device in chosen]
+        self._workers = [WorkerProcess(device) for device in chosen]
         for worker in self._workers:
             self._idle.put(worker)
 
     def run(self, job: JobSpec, listener: Listener, cancel: threading.Event) -> Outcome:
         """See :class:`framelane.jobs.spec.Executor`. Copying is done here, processing by the worker."""
         return carry_out(job, self.process, files=self.files, listener=listener, cancel=cancel)
+
+    def wait_while(self, pause: threading.Event) -> None:
+        """Have the workers wait while ``pause`` is set, also in the middle of a clip."""
+        for worker in self._workers:
+            worker.pause = pause
 
     def process(self, job: JobSpec, listener: Listener, cancel: threading.Event) -> Outcome:
         """Have the clip processed by the next worker that is free, and no more."""
@@ -85,11 +84,13 @@ class WorkerProcess:
 
     Args:
         device: for ``CUDA_VISIBLE_DEVICES``; None leaves that as it is.
+
+    Attributes:
         pause: set while its work is to wait.
     """
 
-    def __init__(self, device: str | None = None, pause: threading.Event | None = None) -> None:
-        self.device, self.pause = device, pause or threading.Event()
+    def __init__(self, device: str | None = None) -> None:
+        self.device, self.pause = device, threading.Event()
         self._pausing = False  # as the process was told
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()

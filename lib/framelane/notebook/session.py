@@ -48,8 +48,15 @@ _OVERTAKEN = ("progress", "preview")
 _ENDS_S = 5.0  # from the end of its output to its own
 
 
+_running: list[Session] = []
+"""The session of this kernel, if there is one."""
+
+
 class Session:
-    """A batch in a process of its own.
+    """A batch in a process of its own; one at a time in a kernel, for they would take the machine from each other.
+
+    Starting one ends the one before: a cell that was interrupted and is run again must not find its clips taken by what it
+    left behind.
 
     Args:
         arguments: of ``framelane``, as in ``["batch", "attention", "clips", "-o", "results"]``.
@@ -68,7 +75,9 @@ class Session:
         self._fresh = threading.Condition()
         self._crowded = _CROWDED
         self._ended = False
-        self._asked_to_end = ""
+        self._killed = False
+        while _running:
+            _running.pop().close()
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  as long as the session
         self._oom_kills = oom_kills()
         self._process: subprocess.Popen[str] | None = None
@@ -86,6 +95,7 @@ class Session:
         except OSError as error:
             self._end(None, f"The process of the batch could not be started ({error.strerror or error}).")
             return
+        _running.append(self)
         threading.Thread(target=self._read, args=(self._process,), name="events", daemon=True).start()
 
     def poll(self, timeout: float = 0.0) -> list[Event]:
@@ -120,12 +130,11 @@ class Session:
 
     def cancel(self) -> bool:
         """End soon; finished segments are kept, and the same command goes on."""
-        self._asked_to_end = self._asked_to_end or "cancel"
         return self._ask("cancel")
 
     def kill(self) -> None:
         """End at once. Finished segments are kept all the same."""
-        self._asked_to_end = "kill"
+        self._killed = True
         if self._process is not None:
             self._process.kill()
 
@@ -138,6 +147,7 @@ class Session:
         process = self._process
         if process is None:
             return
+        self._killed = self._killed or self.alive
         if process.stdin is not None:
             with contextlib.suppress(OSError, ValueError):
                 process.stdin.close()
@@ -216,13 +226,13 @@ class Session:
     def _sentence(self, code: int) -> str:
         lines = [line for line in self.last_words.splitlines() if line.strip()]
         last = lines[-1] if lines else ""
+        said = {0: "The batch has ended.", 3: "The batch has ended; some of its clips failed."}.get(code)
+        if said is None and self._killed:
+            return "The batch was ended at once; finished segments are kept, and running it again goes on."
         if code < 0:
-            if self._asked_to_end == "kill":
-                return "The batch was ended at once; finished segments are kept, and running it again goes on."
             killed = oom_kills() > self._oom_kills
             why = cause_of_death(code, last, out_of_memory=killed, what="batch's")
             return f"{why} Finished segments are kept, and running it again goes on."
-        said = {0: "The batch has ended.", 3: "The batch has ended; some of its clips failed."}.get(code)
         if said is None and last.startswith("framelane: "):  # how every error of the command ends
             said = last.removeprefix("framelane: ")
         return said or cause_of_death(code, last, out_of_memory=False, what="batch's")

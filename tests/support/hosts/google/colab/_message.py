@@ -1,4 +1,4 @@
-"""google/colab/_message.py: requests to the browser. One that answers with an error raises; one that is not there is None."""
+"""google/colab/_message.py: what a request raises that the browser answers with an error."""
 
 from google.colab import errors
 

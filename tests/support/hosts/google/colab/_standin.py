@@ -5,6 +5,7 @@ import os
 
 calls = []
 mounts = 0
+flushed = False
 
 
 def told(name, default=None):

@@ -7,7 +7,6 @@ import tempfile
 from google.colab import _message, _standin
 
 __all__ = ["flush_and_unmount", "mount"]
-_flushed = False
 
 
 def mount(mountpoint, force_remount=False, timeout_ms=120000, readonly=False):
@@ -28,7 +27,7 @@ def mount(mountpoint, force_remount=False, timeout_ms=120000, readonly=False):
         os.unlink(home)
     if os.path.isdir(mountpoint) and os.listdir(mountpoint):
         raise ValueError("Mountpoint must not already contain files")
-    if _flushed or outcome == "failed":  # colabtools#4773: not again after a flush
+    if _standin.flushed or outcome == "failed":  # colabtools#4773: not again after a flush
         raise ValueError("mount failed")
     if outcome == "credentials":
         raise _message.MessageError("Error: credential propagation was unsuccessful")
@@ -51,7 +50,6 @@ def mount(mountpoint, force_remount=False, timeout_ms=120000, readonly=False):
 
 
 def flush_and_unmount(timeout_ms=24 * 60 * 60 * 1000):
-    global _flushed
     _standin.calls.append(("flush",))
     mounted = [call[1] for call in _standin.calls if call[0] == "mount" and os.path.islink(f"{call[1]}/MyDrive")]
     if not mounted:
@@ -59,7 +57,7 @@ def flush_and_unmount(timeout_ms=24 * 60 * 60 * 1000):
         return
     if _standin.told("flush") == "failed":
         raise ValueError("flush_and_unmount failed")
-    _flushed = True
+    _standin.flushed = True
     for point in set(mounted):
         os.unlink(f"{point}/MyDrive")
         shutil.rmtree(point)
