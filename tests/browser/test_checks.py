@@ -11,7 +11,8 @@ GOOD = """<main style="background:#fff;color:#333"><label>Name <input></label>
 <button>Go</button><button aria-label="Stop">■</button>
 <input title="Folder"><img alt="four frames" src="data:,">
 <svg aria-label="load"><text y="10" fill="#333">GPU</text></svg>
-<p style="background:#222;color:#eee">dark</p><p style="font-size:30px;color:#888">large</p><select aria-label="Mode"></select>
+<p style="background:#222;color:#eee">dark</p>
+<p style="font-size:30px;color:#888">large</p><select aria-label="Mode"></select>
 <button disabled style="color:#bbb">not now</button><img alt="" src="data:,"></main>"""
 
 
@@ -35,7 +36,8 @@ def test_a_good_page_has_no_faults(page):
 @pytest.mark.parametrize("body", [
     "<input>", "<button></button>", "<button> <i class=icon></i></button>", "<select><option>a</select>",
     "<textarea></textarea>",
-    "<img src='data:,' width=9 height=9>", "<svg width=9 height=9><rect width=9 height=9 /></svg>", "<a href='#' style='display:block'></a>",
+    "<img src='data:,' width=9 height=9>", "<svg width=9 height=9><rect width=9 height=9 /></svg>",
+    "<a href='#' style='display:block'></a>",
     "<div role=slider style='width:9px;height:9px'></div>", "<input aria-labelledby=nowhere>",
 ])  # fmt: skip
 def test_what_has_no_name_is_found(page, body):

@@ -7,10 +7,10 @@ import os
 import signal
 
 import pytest
-from support.batches import FAST, cut, workplace  # noqa: F401
-from support.browser import browser, environment, lab, open_notebook, picture, run_cell
 
 from framelane.video.clip import probe
+from support.batches import FAST, cut, workplace  # noqa: F401
+from support.browser import browser, environment, lab, open_notebook, picture, run_cell
 
 CELL = """
 import ipywidgets as w

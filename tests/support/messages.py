@@ -213,6 +213,58 @@ def _numbered(parts: tuple[str | None, ...]) -> str:
     return "".join(f"{{{next(count)}}}" if part is None else part for part in parts)
 
 
+# -- what is shown without being translated --------------------------------------------------------------------------------
+
+_SHOWN = {
+    "description",
+    "tooltip",
+    "description_tooltip",
+    "placeholder",
+    "title",
+    "aria_label",
+    "options",
+    "value",
+    "label",
+}
+_BETWEEN_TAGS = re.compile(r">([^<>{}]*[^\W\d_]{3,}[^<>{}]*)<|(?:title|alt|aria-label)=[\"']([^\"'{}]*[^\W\d_]{3,})")
+
+
+def untranslated(source: str) -> list[str]:
+    """Texts of a module of widgets that would be shown in English: given to a widget, or between tags, without ``_()``."""
+    found: list[str] = []
+    for node in _outside_translators(ast.parse(source)):
+        if isinstance(node, ast.keyword) and node.arg in _SHOWN:
+            found += [text for text in _plain_texts(node.value) if _shown_as_words(text)]
+        elif isinstance(node, ast.Constant | ast.JoinedStr):
+            for text in _templates(node):
+                found += [(a or b).strip() for a, b in _BETWEEN_TAGS.findall(text)]
+    return sorted(set(found))
+
+
+def _shown_as_words(text: str) -> bool:
+    return bool(re.match(r"[A-Z][a-z]{2,}", text) or reads_like_prose(text))
+
+
+def _plain_texts(node: ast.expr) -> list[str]:
+    if isinstance(node, ast.List | ast.Tuple):
+        return [text for part in node.elts for text in _plain_texts(part)]
+    return _templates(node)
+
+
+def _outside_translators(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those below a call that translates, docstrings and errors that are raised."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        called = getattr(node.func, "id", getattr(node.func, "attr", "")) if isinstance(node, ast.Call) else ""
+        if called in TRANSLATORS | {"sentence"} or isinstance(node, ast.Raise):
+            continue
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            continue
+        yield node
+        waiting += ast.iter_child_nodes(node)
+
+
 # -- catalogues ----------------------------------------------------------------------------------------------------------
 
 

@@ -165,3 +165,27 @@ def test_which_language_is_in_use(monkeypatch):
         assert i18n.current({"FRAMELANE_LANG": "en"}) == "en"
     finally:
         i18n.choose(None)
+
+
+def test_widgets_show_nothing_that_is_not_translated():
+    shown = {}
+    for path in sorted((messages.LIBRARY / "notebook").glob("*.py")):
+        source = path.read_text(encoding="utf-8")
+        if "ipywidgets" in source and (texts := messages.untranslated(source)):
+            shown[path.name] = texts
+    assert not shown
+
+
+@pytest.mark.parametrize(("source", "found"), [
+    ("w.Button(description='Start')", ["Start"]),
+    ("w.Button(description=_('Start'), tooltip='Begin the batch')", ["Begin the batch"]),
+    ("w.HTML(value=f'<b>Done</b> {n}')", ["Done"]),
+    ("page = f'<p title=\"All jobs\">{_(\"Jobs\")}</p>'", ["All jobs"]),
+    ("w.Dropdown(options=['Fast one', name], value=mode)", ["Fast one"]),
+    ("w.Button(description=_('Start'), tooltip=_('Begin'), style='x')", []),
+    ("w.HTML(value=f'<b>{_(\"Done\")}</b> <i>{n} %</i>')", []),
+    ("w.HTML(sentence('It fits.'))", []),
+    ("raise UsageError('<b>This is an error</b>')", []),
+])  # fmt: skip
+def test_what_a_widget_would_show_in_english_is_found(source, found):
+    assert messages.untranslated(source) == found
