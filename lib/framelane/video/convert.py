@@ -179,7 +179,7 @@ def upload(frame: Any, device: str | torch.device, staging: Any = None) -> Surfa
     Args:
         frame: an ``av.VideoFrame``, 4:2:0 with 8 or 10 bits.
         device: where to.
-        staging: what :class:`Staging` made: pinned memory, so that the host does not wait for the copy.
+        staging: a :class:`~framelane.video.decoders.staging.Staging`: pinned memory, so that the host does not wait.
 
     Raises:
         ValueError: the frame has another format.
@@ -191,7 +191,8 @@ def upload(frame: Any, device: str | torch.device, staging: Any = None) -> Surfa
         raise ValueError(f"{frame.format.name} is not uploaded: 8- or 10-bit 4:2:0 is")
     bits = 8 if kind == "nv12" else 10
     with torch.inference_mode(False):
-        planes = [torch.from_numpy(plane.copy()).to(device) for plane in _planar(frame)]
+        views = _planar(frame)
+        planes = staging.carry(views) if staging else [torch.from_numpy(plane.copy()).to(device) for plane in views]
         COPIES.note("upload", sum(plane.nbytes for plane in planes))
         if len(planes) == 2:
             y, uv = planes

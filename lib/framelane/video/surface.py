@@ -113,7 +113,8 @@ def _copied(frame: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Both planes of a frame on a card, copied there."""
     import torch
 
-    lent = [torch.from_dlpack(plane) for plane in frame.planes]
+    # A capsule, not the plane: from_dlpack(plane) would name a stream, which PyAV refuses (av/video/plane.py).
+    lent = [torch.from_dlpack(plane.__dlpack__()) for plane in frame.planes]
     here, theirs = torch.cuda.current_stream(lent[0].device), torch.cuda.default_stream(lent[0].device)
     here.wait_stream(theirs)
     y, uv = (plane.clone(memory_format=torch.contiguous_format) for plane in lent)

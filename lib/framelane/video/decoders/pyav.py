@@ -40,11 +40,11 @@ class PyAvRung(Rung):
                         break
                 del said[:]
             for frame in first:
-                yield taken(frame, work)
+                yield taken(frame)
             del first
             for packet in waiting:
                 for frame in _next(stream, packet, work.clip):
-                    yield taken(frame, work)
+                    yield taken(frame)
 
 
 @contextlib.contextmanager
@@ -92,21 +92,10 @@ def _index(device: str) -> int:
     return int(device.split(":")[1]) if ":" in device else 0
 
 
-def taken(frame: Any, work: Pass) -> Surface:
-    """A decoder's frame as a surface of our own.
-
-    FFmpeg works on the card's default stream and hands its planes out unsynchronised. So the copy waits for that
-    stream, and the stream, before the decoder's surface is used anew, waits for the copy.
-    """
+def taken(frame: Any) -> Surface:
+    """A decoder's frame as a surface of our own; the decoder's is given back when the frame is dropped."""
     from framelane.video.surface import from_av
 
     if problem := torch_problem():
         raise Broken(problem)
-    import torch
-
-    device = torch.device("cuda", _index(work.device))
-    copying, decoding = torch.cuda.current_stream(device), torch.cuda.default_stream(device)
-    copying.wait_stream(decoding)
-    surface = from_av(frame)
-    decoding.wait_stream(copying)
-    return surface
+    return from_av(frame)
