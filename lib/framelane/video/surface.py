@@ -114,7 +114,7 @@ def _copied(frame: Any) -> tuple[torch.Tensor, torch.Tensor]:
     import torch
 
     # A capsule, not the plane: from_dlpack(plane) would name a stream, which PyAV refuses (av/video/plane.py).
-    lent = [torch.from_dlpack(plane.__dlpack__()) for plane in frame.planes]
+    lent = [torch.utils.dlpack.from_dlpack(plane.__dlpack__()) for plane in frame.planes]
     here, theirs = torch.cuda.current_stream(lent[0].device), torch.cuda.default_stream(lent[0].device)
     here.wait_stream(theirs)
     y, uv = (plane.clone(memory_format=torch.contiguous_format) for plane in lent)

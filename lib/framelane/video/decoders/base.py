@@ -108,6 +108,13 @@ def nvdec_refuses(clip: Clip) -> str | None:
     return None
 
 
+def stays_on_card(name: str, device: str) -> str | None:
+    """Why a rung that leaves frames in VRAM is of no use where they are wanted on the CPU, or None."""
+    if device != "cpu":
+        return None
+    return f"The decoder {name} leaves frames on the card, and this job works on the CPU (hardware.device)."
+
+
 def label(clip: Clip) -> str:
     """The clip's format for a person: ``H.264 with 10 bits, 1920x1080``."""
     name = _NVDEC_CODECS.get(codec_of(clip), clip.codec)

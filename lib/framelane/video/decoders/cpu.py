@@ -62,4 +62,3 @@ def _decoded(stream: Any, packet: Any, work: Pass) -> list[Any]:
     except av.error.FFmpegError:
         work.damaged()
         return []
-

@@ -15,9 +15,32 @@ from framelane.video.decoders.base import label
 NVDEC = "NVDEC, the GPU's video decoder,"
 _OLDEST = 11000  # cuDriverGetVersion: 1000 * major + 10 * minor; CUDA 11.0 came with driver 450
 _NO_DEVICE, _INSUFFICIENT, _MISMATCH = 100, 35, 803  # CUresult in cuda.h; 35 is the runtime's, some drivers give it too
-_CONTAINER = "a container needs NVIDIA_DRIVER_CAPABILITIES=compute,utility,video"
 _VERBOSE = 40  # AV_LOG_VERBOSE in libavutil/log.h: the loader of FFmpeg's NVIDIA libraries says there what is missing
 _logging = threading.Lock()
+
+
+_NO_DRIVER = f"{NVDEC} cannot be reached: no NVIDIA driver was found on this machine (libcuda.so.1 is missing)."
+_NO_CARD = f"{NVDEC} cannot be reached: the NVIDIA driver sees no card (CUDA_ERROR_NO_DEVICE)."
+_NO_NVDEC = (
+    f"{NVDEC} cannot be reached: the driver's library libnvcuvid.so.1 is missing; install the driver's video part (a "
+    "container needs NVIDIA_DRIVER_CAPABILITIES=compute,utility,video)."
+)
+# What FFmpeg (libavutil/hwcontext_cuda.c, libavcodec/nvdec.c, cuviddec.c and nv-codec-headers' dynlink_loader.h), CUDA
+# and PyNvVideoCodec say, and what that means; the first that fits is meant.
+_MEANINGS = (
+    (r"(Cannot load|cannot open).*libcuda\.so|libcuda\.so.*cannot open", _NO_DRIVER),
+    (r"NO_DEVICE|no CUDA-capable device", _NO_CARD),
+    (r"libnvcuvid\.so|Failed loading nvcuvid", _NO_NVDEC),
+    (
+        r"Cannot load cu\w+|[Dd]river.{0,20}too old|INSUFFICIENT_DRIVER|version is insufficient",
+        f"{NVDEC} is not used: the NVIDIA driver is too old for this decoder ({{line}}).",
+    ),
+    (r"OUT_OF_MEMORY|[Oo]ut of memory", f"{NVDEC} found no room in the card's memory for {{what}}."),
+    (
+        r"NOT_SUPPORTED|not supported|[Uu]nsupported|not within range|lacks support",
+        f"{NVDEC} of this card does not decode {{what}} ({{line}}).",
+    ),
+)
 
 
 @cache
@@ -29,7 +52,7 @@ def driver_problem() -> str | None:
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return f"{NVDEC} cannot be reached: no NVIDIA driver was found on this machine (libcuda.so.1 is missing)."
+        return _NO_DRIVER
     version, count = ctypes.c_int(0), ctypes.c_int(0)
     started = cuda.cuInit(0)
     cuda.cuDriverGetVersion(ctypes.byref(version))
@@ -41,16 +64,13 @@ def driver_problem() -> str | None:
     if started == 0:
         started = cuda.cuDeviceGetCount(ctypes.byref(count))
     if started == _NO_DEVICE or (started == 0 and count.value == 0):
-        return f"{NVDEC} cannot be reached: the NVIDIA driver sees no card (CUDA_ERROR_NO_DEVICE)."
+        return _NO_CARD
     if started:
         return f"{NVDEC} cannot be reached: the NVIDIA driver does not start (CUDA error {started})."
     try:
         ctypes.CDLL("libnvcuvid.so.1")
     except OSError:
-        return (
-            f"{NVDEC} cannot be reached: the driver's library libnvcuvid.so.1 is missing; install the driver's video part, "
-            f"or {_CONTAINER}."
-        )
+        return _NO_NVDEC
     return None
 
 
@@ -96,26 +116,18 @@ def explain(said: list[str], error: str, clip: Clip) -> str:
         error: the last error, named where none of the lines is understood.
         clip: what was to be decoded.
     """
-    text = "\n".join([*said, error])
-    if "libcuda.so" in text and re.search(r"Cannot load|cannot open shared object", text):
-        return f"{NVDEC} cannot be reached: no NVIDIA driver was found on this machine (libcuda.so.1 is missing)."
-    if "NO_DEVICE" in text or "no CUDA-capable device" in text:
-        return f"{NVDEC} cannot be reached: the NVIDIA driver sees no card (CUDA_ERROR_NO_DEVICE)."
-    if "libnvcuvid.so" in text or "Failed loading nvcuvid" in text:
-        return (
-            f"{NVDEC} cannot be reached: the driver's library libnvcuvid.so.1 is missing; install the driver's video part, "
-            f"or {_CONTAINER}."
-        )
-    if re.search(r"Cannot load cu\w+|[Dd]river.{0,20}too old|INSUFFICIENT_DRIVER|version is insufficient", text):
-        return f"{NVDEC} is not used: the NVIDIA driver is too old for this decoder ({_line(said, error)})."
-    if "OUT_OF_MEMORY" in text or "out of memory" in text.lower():
-        return f"{NVDEC} found no room in the card's memory for {label(clip)}."
-    if re.search(r"NOT_SUPPORTED|not supported|[Uu]nsupported|not within range|No decoder surfaces|lacks support", text):
-        return f"{NVDEC} of this card does not decode {label(clip)} ({_line(said, error)})."
-    return f"{NVDEC} did not decode {label(clip)} ({_line(said, error)})."
+    text, line, what = "\n".join([*said, error]), _line(said, error), label(clip)
+    for pattern, sentence in _MEANINGS:
+        if re.search(pattern, text):
+            return sentence.format(line=line, what=what)
+    return f"{NVDEC} did not decode {what} ({line})."
 
 
 def _line(said: list[str], error: str) -> str:
     """The line that says most: the last that names a cause, without the full stop."""
-    named = [line for line in said if re.search(r"CUDA_ERROR|Cannot load|not supported|not within range|[Uu]nsupported", line)]
+    named = [
+        line
+        for line in said
+        if re.search(r"CUDA_ERROR|Cannot load|not supported|not within range|[Uu]nsupported", line)
+    ]
     return (named or [error])[-1].strip().rstrip(".").replace("\n", " ")

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from framelane.errors import FramelaneError, chain
 from framelane.video.clip import Clip, video_stream
-from framelane.video.decoders.base import Broken, Pass, Rung
+from framelane.video.decoders.base import Broken, Pass, Rung, stays_on_card
 from framelane.video.decoders.cpu import packets, seek
 from framelane.video.decoders.driver import driver_problem, explain, ffmpeg_log, torch_problem
 from framelane.video.surface import Surface
@@ -22,6 +22,10 @@ class PyAvRung(Rung):
     def missing(self) -> str | None:
         """The driver's or PyTorch's answer; see :class:`~framelane.video.decoders.base.Rung`."""
         return driver_problem()
+
+    def refuses(self, clip: Clip, device: str) -> str | None:
+        """Also where frames are wanted on the CPU; see :class:`~framelane.video.decoders.base.Rung`."""
+        return stays_on_card(self.name, device) or super().refuses(clip, device)
 
     def frames(self, work: Pass) -> Iterator[Any]:
         """Surfaces in VRAM; see :class:`~framelane.video.decoders.base.Rung`."""

@@ -27,7 +27,8 @@ class Staging:
 
         self.device = torch.device(device)
         self._on_card = self.device.type == "cuda"
-        self._side: Any = torch.cuda.Stream(self.device) if self._on_card else None
+        cuda: Any = torch.cuda
+        self._side = cuda.Stream(self.device) if self._on_card else None
         self._buffers: list[torch.Tensor] = []
         self._busy: list[Any] = [None] * _SLOTS
         self._turn = 0
