@@ -13,11 +13,11 @@ import numpy as np
 from framelane.errors import FramelaneError, chain
 from framelane.memory import is_out_of_memory
 from framelane.video.clip import Clip
-from framelane.video.convert import download, upload
-from framelane.video.decoders import Broken, CpuRung, Pass, Rung, Staging
+from framelane.video.decoders import Broken, CpuRung, Pass, Rung
 from framelane.video.decoders.base import surface_format
 from framelane.video.frames import FrameBatch, Layout
 from framelane.video.surface import Surface
+from framelane.video.transfer import Staging, download, upload
 
 _SEEK_MARGIN_S = 1.0
 _MISSING_TOLERANCE_S = 0.5

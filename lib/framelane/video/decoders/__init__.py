@@ -12,9 +12,8 @@ from framelane.video.decoders.choose import (
     try_rung,
 )
 from framelane.video.decoders.cpu import CpuRung
-from framelane.video.decoders.staging import Staging
 
 __all__ = [
-    "RUNGS", "Broken", "CpuRung", "DecoderChoice", "Pass", "Rung", "Staging", "choose_decoder", "compare", "probe",
+    "RUNGS", "Broken", "CpuRung", "DecoderChoice", "Pass", "Rung", "choose_decoder", "compare", "probe",
     "rung_named", "sentences", "try_rung",
 ]  # fmt: skip

@@ -16,13 +16,13 @@ from framelane.video import codecs
 from framelane.video.clip import Clip
 from framelane.video.clip import probe as probe_clip
 from framelane.video.codecs import Probe
-from framelane.video.convert import UPLOADED, upload
 from framelane.video.decoders.base import Pass, Rung
 from framelane.video.decoders.cpu import CpuRung
 from framelane.video.decoders.ffmpeg import FfmpegRung
 from framelane.video.decoders.nvcodec import NvCodecRung
 from framelane.video.decoders.pyav import PyAvRung
 from framelane.video.surface import Surface
+from framelane.video.transfer import UPLOADED, upload
 
 RUNGS: tuple[Rung, ...] = (PyAvRung(), NvCodecRung(), FfmpegRung(), CpuRung())
 """From the fastest way down to the one that always works."""
