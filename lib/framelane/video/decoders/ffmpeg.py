@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from framelane.errors import FramelaneError, UsageError
-from framelane.video.clip import Clip
+from framelane.video.clip import Clip, open_container, video_stream
 from framelane.video.decoders.base import Broken, Pass, Rung, surface_format
 from framelane.video.decoders.driver import driver_problem, explain
 from framelane.video.ffmpeg import ffmpeg_program
@@ -60,7 +60,7 @@ class FfmpegRung(Rung):
         with tempfile.TemporaryFile() as log:
             process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
             try:
-                yield from _read(process.stdout, work)
+                yield from _lasting(_read(process.stdout, work), work.clip)
                 if process.wait():
                     raise EOFError(f"ffmpeg ended with {process.returncode}")
                 for _ in _DAMAGE.findall(_tail(log)):
@@ -118,8 +118,6 @@ def shift(clip: Clip) -> int:
 
 def _index(clip: Clip) -> int:
     """The stream that PyAV decodes: its number in the file."""
-    from framelane.video.clip import open_container, video_stream
-
     with open_container(clip.path) as container:
         return int(video_stream(container, clip.path).index)
 
@@ -144,6 +142,27 @@ def _read(pipe: Any, work: Pass) -> Iterator[Any]:
                 ready.time_base = base
                 ready.duration = _ticks(frame.duration or 0, stream.time_base, base)
                 yield ready
+
+
+def _lasting(frames: Iterator[Any], clip: Clip) -> Iterator[Any]:
+    """The frames, the last with the duration that the file gives it: NUT carries none."""
+    held = None
+    for frame in frames:
+        if held is not None:
+            yield held
+        held = frame
+    if held is not None:
+        held.duration = _duration(clip, held.pts) or held.duration
+        yield held
+
+
+def _duration(clip: Clip, pts: int) -> int:
+    """How long the file shows the frame with this timestamp; 0 where it does not say. Demuxes and decodes nothing."""
+    with open_container(clip.path) as container:
+        stream = video_stream(container, clip.path)
+        with contextlib.suppress(OSError):
+            container.seek(pts, stream=stream, backward=True)
+        return next((packet.duration or 0 for packet in container.demux(stream) if packet.pts == pts), 0)
 
 
 def _ticks(value: int, own: Fraction, base: Fraction) -> int:
