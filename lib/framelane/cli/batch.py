@@ -12,6 +12,7 @@ from framelane.cli.options import (
     Config,
     Consent,
     Debug,
+    Encoder,
     Exclude,
     Include,
     Mode,
@@ -57,6 +58,7 @@ def batch(
     assignments: Set = None,
     events: Annotated[str | None, typer.Option(help="Write events as JSON lines to a file, or to - (stdout).")] = None,
     require_gpu: RequireGpu = False,
+    encoder: Encoder = None,
     consent: Consent = None,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
@@ -73,7 +75,7 @@ def batch(
             mode=mode,
             profile=profile,
             config=config,
-            overrides=overrides_of(assignments, require_gpu, consent),
+            overrides=overrides_of(assignments, require_gpu, consent, encoder=encoder),
             include=include or (),
             exclude=exclude or (),
             order=order,

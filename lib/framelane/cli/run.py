@@ -11,6 +11,7 @@ from framelane.cli.options import (
     Config,
     Consent,
     Debug,
+    Encoder,
     Mode,
     PrintSettings,
     Profile,
@@ -36,6 +37,7 @@ def run(
     assignments: Set = None,
     events: Annotated[str | None, typer.Option(help="Write events as JSON lines to a file, or to - (stdout).")] = None,
     require_gpu: RequireGpu = False,
+    encoder: Encoder = None,
     consent: Consent = None,
     print_settings: PrintSettings = False,
     debug: Debug = False,  # noqa: ARG001
@@ -44,7 +46,7 @@ def run(
     from framelane import run as runner
     from framelane.processors.base import create
 
-    overrides = overrides_of(assignments, require_gpu, consent)
+    overrides = overrides_of(assignments, require_gpu, consent, encoder=encoder)
     loaded = runner.load_settings(mode, profile, config, overrides)
     if print_settings:
         create(processor)

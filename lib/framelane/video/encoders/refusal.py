@@ -8,8 +8,20 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from framelane.errors import chain
+from framelane.errors import FramelaneError, chain
 from framelane.video.encoders.spec import EncodeSpec
+
+
+class SessionRefused(FramelaneError):
+    """The encoder did not open; nothing was encoded, and another try may succeed.
+
+    Attributes:
+        cause: the name of one of :data:`CAUSES`, or ``""``.
+    """
+
+    def __init__(self, text: str, cause: str = "") -> None:
+        super().__init__(text)
+        self.cause = cause
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,9 @@ CAUSES = (
     ),
     Cause(NO_B_FRAMES, r"Max B-frames (\d+) exceed (\d+)", "The card makes {1} B-frames in this codec, not {0}."),
     Cause("no 10 bits", r"10 bit encode not supported", "The card does not encode 10 bits."),
-    Cause("too large", r"(Width|Height) (\d+) exceeds (\d+)", "{0} {1} is more than the {2} pixels that the card encodes."),
+    Cause(
+        "too large", r"(Width|Height) (\d+) exceeds (\d+)", "{0} {1} is more than the {2} pixels that the card encodes."
+    ),
     Cause("too small", r"(?:Frame Dimension|dimension).*less than the minimum", "The picture is too small for NVENC."),
     Cause(
         "not built in",
@@ -124,7 +138,7 @@ def cause_of(said: str) -> tuple[Cause, tuple[str, ...]] | None:
     return None
 
 
-def sentence(lines: Sequence[str], error: BaseException | None, spec: EncodeSpec) -> str:
+def refusal(lines: Sequence[str], error: BaseException | None, spec: EncodeSpec) -> SessionRefused:
     """Why an encoder did not open.
 
     Args:
@@ -134,6 +148,8 @@ def sentence(lines: Sequence[str], error: BaseException | None, spec: EncodeSpec
     """
     said = "\n".join([*lines, str(error) if error else ""])
     if found := cause_of(said):
-        return found[0].text.format(*found[1])
+        return SessionRefused(found[0].text.format(*found[1]), found[0].name)
     last = next((line for line in reversed(lines) if line), chain(error) if error else "no reason given")
-    return f"{spec.encoder} did not open for {spec.width}x{spec.height} {spec.surface_format}: {last.rstrip('.')}."
+    return SessionRefused(
+        f"{spec.encoder} did not open for {spec.width}x{spec.height} {spec.surface_format}: {last.rstrip('.')}."
+    )
