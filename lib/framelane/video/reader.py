@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from framelane.errors import FramelaneError
+from framelane.video.checksum import checksum
 from framelane.video.clip import Clip, open_container, video_stream
 from framelane.video.frames import FrameBatch, Layout
 
@@ -36,16 +34,6 @@ class _Decoded:
     frame: Any
     pts: int
     duration: int
-
-
-def checksum(frame: Any) -> int:
-    """CRC-32 of every 16th row of a decoded frame's first plane."""
-    plane = frame.planes[0]
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-    wide = -(-frame.format.components[0].bits // 8) * (len(frame.format.components) if len(frame.planes) == 1 else 1)
-    return zlib.crc32(
-        np.ascontiguousarray(rows[: plane.height : 16, : min(plane.width * wide, plane.line_size)]).tobytes()
-    )
 
 
 class Reader:

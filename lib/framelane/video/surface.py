@@ -112,8 +112,9 @@ def from_av(frame: Any) -> Surface:
 def _copied(frame: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Both planes of a frame on a card, copied there."""
     import torch
+    from torch.utils.dlpack import from_dlpack
 
-    lent = [torch.from_dlpack(plane) for plane in frame.planes]
+    lent = [from_dlpack(plane) for plane in frame.planes]
     here, theirs = torch.cuda.current_stream(lent[0].device), torch.cuda.default_stream(lent[0].device)
     here.wait_stream(theirs)
     y, uv = (plane.clone(memory_format=torch.contiguous_format) for plane in lent)
@@ -159,6 +160,11 @@ def to_av(surface: Surface) -> Any:
         if context is None:
             context = _contexts[device, handle] = CudaContext(device_id=device, cuda_stream=handle)
         frame = VideoFrame.from_dlpack(planes, format=surface.format, cuda_context=context)
+    return stamp(frame, surface)
+
+
+def stamp(frame: Any, surface: Surface) -> Any:
+    """Give an ``av.VideoFrame`` the surface's timestamps."""
     frame.pts = surface.pts
     if surface.time_base is not None:
         frame.time_base = surface.time_base
