@@ -143,7 +143,7 @@ print(json.dumps([*said, *kind, len(freed)]))
 
 
 def test_a_frame_in_device_memory_reaches_the_encoder(drivers, tmp_path):
-    """FFmpeg's CUDA context opens over the frame's memory, NVENC is asked for a session on it, and the memory is given back."""
+    """FFmpeg's CUDA context opens over the frame, NVENC is asked for a session on it, and the memory is freed."""
     cause, _, kind, inner, freed = ask(drivers[0], _PRELUDE + _ON_DEVICE, FOLDER=str(tmp_path))
     assert (cause, kind, inner) == ("session refused", "cuda", "nv12")
     assert freed == 2
