@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from framelane.errors import FramelaneError, chain
 from framelane.memory import is_out_of_memory
+from framelane.video.checksum import checksum
 from framelane.video.clip import Clip
 from framelane.video.decoders import Broken, CpuRung, Pass, Rung
 from framelane.video.decoders.base import surface_format
 from framelane.video.frames import FrameBatch, Layout
 from framelane.video.surface import Surface
-from framelane.video.transfer import Staging, download, upload
+from framelane.video.transfer import Staging, upload
 
 _SEEK_MARGIN_S = 1.0
 _MISSING_TOLERANCE_S = 0.5
@@ -41,16 +39,6 @@ class _Decoded:
     frame: Any
     pts: int
     duration: int
-
-
-def checksum(frame: Any) -> int:
-    """CRC-32 of every 16th row of a decoded frame's first plane."""
-    plane = frame.planes[0]
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-    wide = -(-frame.format.components[0].bits // 8) * (len(frame.format.components) if len(frame.planes) == 1 else 1)
-    return zlib.crc32(
-        np.ascontiguousarray(rows[: plane.height : 16, : min(plane.width * wide, plane.line_size)]).tobytes()
-    )
 
 
 class Reader:
@@ -149,7 +137,7 @@ class Reader:
             if not recent or recent[-1].pts < after.pts:
                 continue
             whole = len(recent) >= min(history, after.index + 1)
-            if whole and recent[-1].pts == after.pts and _crc(recent[-1].frame) == after.crc:
+            if whole and recent[-1].pts == after.pts and checksum(recent[-1].frame) == after.crc:
                 yield recent, item
                 yield from pairs
                 return
@@ -267,15 +255,10 @@ def frame_near(clip: Clip, seconds: float, threads: int = 0) -> FrameBatch:
     raise FramelaneError(f"No frame of {clip.path} could be decoded.")
 
 
-def _crc(frame: Any) -> int:
-    """The checksum of a frame's picture, wherever it lies."""
-    return checksum(download(frame) if isinstance(frame, Surface) else frame)
-
-
 def _position(index: int, item: _Decoded) -> Position:
     """Where a rung broke. A card that is gone cannot say what its last frame was: then no frame has the checksum."""
     try:
-        return Position(index, item.pts, _crc(item.frame))
+        return Position(index, item.pts, checksum(item.frame))
     except Exception:
         return Position(index, item.pts, -1)
 

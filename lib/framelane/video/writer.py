@@ -17,7 +17,10 @@ import numpy as np
 from framelane.errors import FramelaneError, chain
 from framelane.video.clip import Clip
 from framelane.video.colour import ColourTags, from_rgb, to_rgb
+from framelane.video.copies import to_host
 from framelane.video.frames import FrameBatch
+from framelane.video.surface import Surface
+from framelane.video.transfer import download
 
 _LATE_S = 60.0
 EXTENSIONS = (".mp4", ".mov", ".mkv")
@@ -205,8 +208,7 @@ class SegmentWriter:
     def _frame(self, batch: FrameBatch, index: int) -> Any:
         if not batch.touched:
             return fit(batch.planes[index], self.spec)
-        shown = batch.rgb[index].cpu()
-        coded = batch.layout.orientation.coded(shown).numpy()
+        coded = to_host(batch.layout.orientation.coded(batch.rgb[index]))
         return from_rgb(_padded(coded, self.spec.pad), self.spec.colour, self.spec.pixel_format)
 
     def _mux(self, frame: Any) -> None:
@@ -251,6 +253,8 @@ def open_writer(path: Path, spec: EncodeSpec) -> SegmentWriter:
 
 def fit(frame: Any, spec: EncodeSpec) -> Any:
     """An untouched frame as the encoder takes it: the frame itself, or (another format, odd sides) through RGB."""
+    if isinstance(frame, Surface):
+        frame = download(frame)
     if frame.format.name == spec.pixel_format and not any(spec.pad):
         return frame
     planar = np.empty((3, frame.height, frame.width), np.uint8)
