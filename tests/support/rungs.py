@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from framelane.video.checksum import checksum
 from framelane.video.clip import Clip
 from framelane.video.decoders import Broken, CpuRung, Pass, Rung
-from framelane.video.reader import Position, Reader, checksum
+from framelane.video.reader import Position, Reader
 from framelane.video.surface import Surface
 from framelane.video.transfer import download, upload
 

@@ -24,7 +24,7 @@ int cuInit(unsigned flags) { return INIT; }
 int cuDriverGetVersion(int *version) { *version = VERSION; return 0; }
 int cuDeviceGetCount(int *count) { *count = INIT ? 0 : 1; return INIT; }
 int cuDeviceGet(int *device, int ordinal) { *device = 0; return INIT; }
-int cuDevicePrimaryCtxGetState(int device, unsigned *flags, int *active) { *flags = 0; *active = 0; return 0; }
+int cuDevicePrimaryCtxGetState(int device, unsigned *flags, int *active) { *flags = 0; *active = ACTIVE; return 0; }
 static int context;
 int cuDevicePrimaryCtxRetain(void **made, int device) { *made = &context; return 0; }
 int cuCtxCreate_v2(void **made, unsigned flags, int device) { *made = &context; return 0; }
@@ -47,7 +47,9 @@ int cuvidCreateDecoder(void **decoder, void *info) { *decoder = 0; return 801; }
 """
 
 
-def build(folder: Path, *, init: int = 0, version: int = 12080, nvdec: bool = True, without: str = "") -> Path:
+def build(
+    folder: Path, *, init: int = 0, version: int = 12080, nvdec: bool = True, without: str = "", active: bool = False
+) -> Path:
     """Compile a driver.
 
     Args:
@@ -55,12 +57,18 @@ def build(folder: Path, *, init: int = 0, version: int = 12080, nvdec: bool = Tr
         init: what ``cuInit`` answers; 0 is success, 100 CUDA_ERROR_NO_DEVICE.
         version: of CUDA, as ``cuDriverGetVersion`` counts.
         nvdec: whether ``libnvcuvid.so.1`` exists.
+        active: whether the primary context is in use already, as PyTorch leaves it.
         without: a function that this driver does not have, as an old one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = _names() - {without}
     _compile(
-        folder / "libcuda.so.1", _CUDA, {n for n in names if not n.startswith("cuvid")}, INIT=init, VERSION=version
+        folder / "libcuda.so.1",
+        _CUDA,
+        {n for n in names if not n.startswith("cuvid")},
+        INIT=init,
+        VERSION=version,
+        ACTIVE=int(active),
     )
     if nvdec:
         _compile(folder / "libnvcuvid.so.1", _CUVID, {n for n in names if n.startswith("cuvid")})

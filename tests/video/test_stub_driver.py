@@ -72,3 +72,25 @@ def test_a_driver_that_answers_does_not_excuse_a_missing_package(driver):
     """Or, where PyNvVideoCodec is installed: NVENC's library, which it loads even for decoding."""
     own, _, _ = ask(ASK, WALKER, "nvcodec", driver=driver("a format refused"))
     assert "PyNvVideoCodec is not installed" in own or "libnvidia-encode.so.1 is missing" in own
+
+
+CONTEXTS = """
+import json, sys
+import av
+from av.codec.hwaccel import HWAccel
+from framelane.video.decoders.pyav import SHARED
+said = []
+for options in (None, SHARED):
+    try:
+        av.open(sys.argv[1], hwaccel=HWAccel("cuda", device=0, is_hw_owned=True, options=options)).close()
+        said.append("opened")
+    except OSError as error:
+        said.append(str(error.errno))
+print(json.dumps(said))
+"""
+
+
+@needs_compiler
+def test_ffmpeg_joins_the_context_that_pytorch_has_made_active(tmp_path):
+    """PyAV's own way, the primary context, is refused then: ENOTSUP."""
+    assert ask(CONTEXTS, WALKER, driver=build(tmp_path / "driver", active=True)) == ["95", "opened"]

@@ -79,6 +79,12 @@ class ObjectShadow:
         opacity = weight[0].clamp_(0, 1).mul_(self.most).to(torch.int16)
         return opacity, paint.add_(0.5).clamp_(0, 255).to(torch.uint8)
 
+    @property
+    def opacity(self) -> np.ndarray:
+        """The layer's opacity as an array of the host."""
+        array: np.ndarray = self.plane("cpu").numpy()
+        return array
+
     def plane(self, device: str) -> torch.Tensor:
         """The layer's opacity, int16 (H, W) from 0 to 128, for :func:`~framelane.overlay.balanced_alpha`."""
         import torch

@@ -51,7 +51,7 @@ class Checksums:
 
     def __getitem__(self, index: int) -> int:
         if self._waiting is not None:
-            self._known = [number & _BITS for number in self._waiting.tolist()]
+            self._known = [number & _BITS for number in self._waiting.cpu().tolist()]
             self._waiting = None
         return self._known[index]
 

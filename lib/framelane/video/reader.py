@@ -15,7 +15,7 @@ from framelane.video.decoders import Broken, CpuRung, Pass, Rung
 from framelane.video.decoders.base import surface_format
 from framelane.video.frames import FrameBatch, Layout
 from framelane.video.surface import Surface
-from framelane.video.transfer import Staging, download, upload
+from framelane.video.transfer import Staging, upload
 
 _SEEK_MARGIN_S = 1.0
 _MISSING_TOLERANCE_S = 0.5
@@ -137,7 +137,7 @@ class Reader:
             if not recent or recent[-1].pts < after.pts:
                 continue
             whole = len(recent) >= min(history, after.index + 1)
-            if whole and recent[-1].pts == after.pts and _crc(recent[-1].frame) == after.crc:
+            if whole and recent[-1].pts == after.pts and checksum(recent[-1].frame) == after.crc:
                 yield recent, item
                 yield from pairs
                 return
@@ -255,15 +255,10 @@ def frame_near(clip: Clip, seconds: float, threads: int = 0) -> FrameBatch:
     raise FramelaneError(f"No frame of {clip.path} could be decoded.")
 
 
-def _crc(frame: Any) -> int:
-    """The checksum of a frame's picture, wherever it lies."""
-    return checksum(download(frame) if isinstance(frame, Surface) else frame)
-
-
 def _position(index: int, item: _Decoded) -> Position:
     """Where a rung broke. A card that is gone cannot say what its last frame was: then no frame has the checksum."""
     try:
-        return Position(index, item.pts, _crc(item.frame))
+        return Position(index, item.pts, checksum(item.frame))
     except Exception:
         return Position(index, item.pts, -1)
 

@@ -119,16 +119,16 @@ def crop(surface: Surface, left: int, top: int, width: int, height: int) -> Surf
     Raises:
         ValueError: an odd position, or a part that does not lie on the surface.
     """
+    import torch
+
     if left % 2 or top % 2:
         raise ValueError(f"a part begins at even positions, not at {left}, {top}: chroma has half as many")
     inside = 0 <= left < left + width <= surface.width and 0 <= top < top + height <= surface.height
     if not inside:
         raise ValueError(f"{width}x{height} at {left}, {top} does not lie on {surface.width}x{surface.height}")
-    y = surface.y[top : top + height, left : left + width].contiguous()
     rows, columns = slice(top // 2, -(-(top + height) // 2)), slice(left // 2, -(-(left + width) // 2))
-    uv = surface.uv[rows, columns].contiguous()
-    if y.data_ptr() == surface.y.data_ptr():
-        y, uv = y.clone(), uv.clone()
+    y = surface.y[top : top + height, left : left + width].clone(memory_format=torch.contiguous_format)
+    uv = surface.uv[rows, columns].clone(memory_format=torch.contiguous_format)
     return Surface(y, uv, surface.format, None, surface.pts, surface.time_base, surface.duration)
 
 

@@ -159,7 +159,10 @@ def to_av(surface: Surface) -> Any:
             stream.synchronize()
         context = _contexts.get((device, handle))
         if context is None:
-            context = _contexts[device, handle] = CudaContext(device_id=device, cuda_stream=handle)
+            # FFmpeg refuses the primary context once PyTorch has made it active (its flags differ): use the current one.
+            torch.cuda.synchronize(device)  # a call of CUDA's runtime makes it current in this thread
+            context = CudaContext(device_id=device, primary_ctx=False, current_ctx=True, cuda_stream=handle)
+            _contexts[device, handle] = context
         frame = VideoFrame.from_dlpack(planes, format=surface.format, cuda_context=context)
     return stamp(frame, surface)
 

@@ -29,20 +29,18 @@ class PyAvRung(Rung):
 
     def frames(self, work: Pass) -> Iterator[Any]:
         """Surfaces in VRAM; see :class:`~framelane.video.decoders.base.Rung`."""
-        with contextlib.ExitStack() as stack:
-            begun = stack.enter_context(_begun(work))
+        with _begun(work) as begun:
             if begun is None:
                 return
             container, stream = begun
-            # A card's first refusal of a format comes with the first packets: there, what FFmpeg says is kept.
-            with _speaking(work.clip) as said:
-                waiting = packets(container, stream, work)
-                first: list[Any] = []
+            waiting = packets(container, stream, work)
+            first: list[Any] = []
+            # A card's refusal of a format comes with the first packets: there, what FFmpeg says is listened to.
+            with _speaking(work.clip):
                 for packet in waiting:
                     first = stream.codec_context.decode(packet)
                     if first:
                         break
-                del said[:]
             for frame in first:
                 yield taken(frame)
             del first
@@ -57,8 +55,11 @@ def _begun(work: Pass) -> Iterator[tuple[Any, Any] | None]:
     import av
     from av.codec.hwaccel import HWAccel
 
+    shared = _share_context(work.device)
     with _speaking(work.clip):
-        acceleration = HWAccel("cuda", device=_index(work.device), allow_software_fallback=False, is_hw_owned=True)
+        acceleration = HWAccel(
+            "cuda", device=_index(work.device), allow_software_fallback=False, is_hw_owned=True, options=shared
+        )
         container = av.open(f"file:{work.clip.path}", metadata_errors="replace", hwaccel=acceleration)
     with container:
         stream = video_stream(container, work.clip.path)
@@ -66,20 +67,35 @@ def _begun(work: Pass) -> Iterator[tuple[Any, Any] | None]:
         yield (container, stream) if seek(container, stream, work) else None
 
 
+SHARED = {"primary_ctx": "0", "current_ctx": "1"}
+"""Options of FFmpeg's CUDA device: use the context that is current in this thread.
+
+Asked for the primary one by itself, as PyAV does, FFmpeg refuses what PyTorch has made active, since it wants other flags
+("Primary context already active with incompatible flags", libavutil/hwcontext_cuda.c).
+"""
+
+
+def _share_context(device: str) -> dict[str, object] | None:
+    """Make PyTorch's context current in this thread and have FFmpeg work in it; None where PyTorch has none."""
+    if torch_problem():
+        return None
+    import torch
+
+    torch.cuda.synchronize(torch.device("cuda", _index(device)))  # a call of CUDA's runtime binds the context
+    return dict(SHARED)
+
+
 @contextlib.contextmanager
-def _speaking(clip: Clip) -> Iterator[list[str]]:
+def _speaking(clip: Clip) -> Iterator[None]:
     """Turns FFmpeg's refusal into a sentence."""
-    said: list[str] = []
+    lines: list[str] = []
     try:
         with ffmpeg_log() as lines:
-            try:
-                yield said
-            finally:
-                said += lines
+            yield
     except FramelaneError:
         raise
     except Exception as error:  # whatever FFmpeg throws is its refusal
-        raise Broken(explain([*said, *lines], chain(error), clip)) from error
+        raise Broken(explain(lines, chain(error), clip)) from error
 
 
 def _next(stream: Any, packet: Any, clip: Clip) -> list[Any]:
