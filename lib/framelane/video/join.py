@@ -73,14 +73,15 @@ def join(
         ) as target:
             target.metadata.update({k: v for k, v in clip.metadata.items() if k in _KEPT_METADATA})
             target.metadata.update(tags or {})
-            video = _video_track(target, segments[0][0], clip)
+            own_sets = _differ(segments, result)
+            video = _video_track(target, segments[0][0], clip, own_sets)
             with open_container(clip.path) as source:
                 if span is None:
                     target.set_chapters(source.chapters())
                 tracks = [_AudioTrack(target, source, track.index, result.notes) for track in clip.audio]
                 wanted = {t.index: t for t in tracks if t.usable}
                 target.start_encoding()
-                streams = [_video_packets(segments, video, clip, result)]
+                streams = [_video_packets(segments, video, clip, result, own_sets)]
                 if wanted:
                     streams.append(_audio_packets(source, wanted, span))
                 _mux_all(target, heapq.merge(*streams), result)
@@ -119,12 +120,24 @@ def _options(clip: Clip, output: Path) -> dict[str, str]:
     return {"movflags": "+faststart", "movie_timescale": str(min(ticks, _LARGEST_TIMESCALE))}
 
 
-def _video_track(target: Any, first: Path, clip: Clip) -> Any:
+def _differ(segments: Segments, result: Joined) -> bool:
+    """Whether the segments' parameter sets differ; every key frame must then carry its own."""
+    if len({parameter_sets(path) for path, _ in segments}) < 2:
+        return False
+    result.notes.append(
+        "The segments were encoded by different encoders or drivers: every key frame carries settings of its own, which a "
+        "few players (Apple's, for HEVC) do not read."
+    )
+    return True
+
+
+def _video_track(target: Any, first: Path, clip: Clip, own_sets: bool) -> Any:
     with open_container(first) as segment:
         stream = target.add_stream_from_template(segment.streams.video[0], opaque=True)
     stream.time_base = clip.time_base
     if stream.codec_context.name == "hevc" and target.format.name in ("mp4", "mov"):
-        stream.codec_context.codec_tag = "hvc1"  # the tag that Apple's players want
+        # Apple's players want the first, for which the muxer takes all parameter sets out of the packets.
+        stream.codec_context.codec_tag = "hev1" if own_sets else "hvc1"
     if clip.sample_aspect:
         stream.sample_aspect_ratio = clip.sample_aspect
     if clip.display_matrix:
@@ -132,7 +145,7 @@ def _video_track(target: Any, first: Path, clip: Clip) -> Any:
     return stream
 
 
-def _video_packets(segments: Segments, track: Any, clip: Clip, result: Joined) -> Iterator[_Out]:
+def _video_packets(segments: Segments, track: Any, clip: Clip, result: Joined, own_sets: bool) -> Iterator[_Out]:
     """All segments' packets in coding order, with decode times that rise across segment borders.
 
     Each encoder counts its decode times on its own, and for variable frame rates the first of one segment may lie
@@ -140,12 +153,6 @@ def _video_packets(segments: Segments, track: Any, clip: Clip, result: Joined) -
     the reorder depth are valid decode times for the whole.
     """
     delay = max(info.delay for _, info in segments)
-    own_sets = len({parameter_sets(path) for path, _ in segments}) > 1
-    if own_sets:
-        result.notes.append(
-            "The segments were encoded by different encoders or drivers: every key frame carries the settings of its own, "
-            "which a few old players do not read."
-        )
     # A longer step would leave less than nothing for the packet coded last, see below.
     step = max(1, min(info.shortest for _, info in segments))
     waiting: list[int] = []  # decode times carried over from the segments before

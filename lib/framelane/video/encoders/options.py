@@ -13,6 +13,7 @@ import math
 from fractions import Fraction
 from pathlib import Path
 
+from framelane.video.colour import FULL
 from framelane.video.encoders.spec import EncodeSpec
 
 
@@ -68,7 +69,7 @@ def metadata_filter(spec: EncodeSpec) -> str:
     matrix = tags.effective_matrix if tags.matrix == 0 else tags.matrix  # RGB input: the output is YUV
     said = [f"colour_primaries={tags.primaries}", f"transfer_characteristics={tags.transfer}"]
     said.append(f"matrix_coefficients={matrix}")
-    said.append(f"video_full_range_flag={int(tags.effective_range == 2)}")
+    said.append(f"video_full_range_flag={int(tags.effective_range == FULL)}")
     if spec.sample_aspect:
         said.append(f"sample_aspect_ratio={spec.sample_aspect.numerator}/{spec.sample_aspect.denominator}")
     return f"{spec.codec}_metadata={':'.join(said)}"
@@ -89,6 +90,8 @@ def ffmpeg_command(spec: EncodeSpec, path: Path, version: tuple[int, int]) -> li
     for name, value in encoder_options(spec).items():
         command += [f"-{name}:v", value]
     command += ["-threads", str(spec.threads)] if not spec.nvenc else []
+    if version >= (7, 0) and tags.effective_range == FULL:  # since then it would convert what is not said to be full
+        command += ["-vf", "setparams=range=pc"]
     # Numbers are H.273's code points; ffmpeg takes them in place of names.
     command += ["-color_range", str(tags.effective_range if tags.matrix == 0 else tags.range)]
     command += ["-colorspace", str(matrix), "-color_primaries", str(tags.primaries), "-color_trc", str(tags.transfer)]
@@ -98,8 +101,13 @@ def ffmpeg_command(spec: EncodeSpec, path: Path, version: tuple[int, int]) -> li
 
 
 def _program_format(spec: EncodeSpec) -> str:
-    """NVENC takes 10 bits as P010 only; the program rearranges them without a loss."""
-    return "p010le" if spec.nvenc and spec.surface_format == "p010le" else spec.pixel_format
+    """NVENC takes 10 bits as P010 only; the program rearranges them without a loss.
+
+    NUT has one name for ``yuv420p`` and ``yuvj420p``, which are the same samples: the range says which it is.
+    """
+    if spec.nvenc and spec.surface_format == "p010le":
+        return "p010le"
+    return spec.pixel_format.replace("yuvj", "yuv")
 
 
 def cq(quality: int) -> int:

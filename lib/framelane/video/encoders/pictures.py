@@ -80,12 +80,13 @@ def drawn(batch: FrameBatch, index: int, spec: EncodeSpec) -> Surface:
     from torch.nn.functional import pad
 
     from framelane.video.convert import from_rgb
+    from framelane.video.copies import to_device
 
     coded = batch.layout.orientation.coded(batch.rgb[index])
     right, bottom = spec.pad
     if right or bottom:
         coded = pad(coded[None].float(), (0, right, 0, bottom), mode="replicate")[0].to(coded.dtype)
-    return from_rgb(coded.to(spec.device) if spec.nvenc else coded, spec.colour, "nv12")
+    return from_rgb(to_device(coded, spec.device) if spec.nvenc else coded, spec.colour, "nv12")
 
 
 def as_wanted(surface: Surface, spec: EncodeSpec) -> Surface:

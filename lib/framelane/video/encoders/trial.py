@@ -109,7 +109,8 @@ def _frame(spec: EncodeSpec, planes: list[np.ndarray]) -> Any:
     """A test picture where the clip's frames would lie: a surface on the card, or a host frame."""
     from av.video.frame import VideoFrame
 
-    frame = VideoFrame(spec.width, spec.height, "yuv420p10le" if planes[0].itemsize == 2 else "yuv420p")
+    kind = "yuvj420p" if spec.pixel_format == "yuvj420p" else "yuv420p"
+    frame = VideoFrame(spec.width, spec.height, "yuv420p10le" if planes[0].itemsize == 2 else kind)
     for target, plane in zip(frame.planes, planes, strict=True):
         rows = np.zeros((plane.shape[0], target.line_size), np.uint8)
         rows[:, : plane.shape[1] * plane.itemsize] = plane.view(np.uint8)
