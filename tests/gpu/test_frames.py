@@ -91,15 +91,15 @@ def test_a_batch_is_waited_for_by_the_next_stage_and_not_by_the_host():
     layout = Layout(W, H, Fraction(1, 25), 0, tags)
     batch = FrameBatch((far,), (0,), (1,), 0, layout)
     torch.cuda.synchronize()
-    with streams.of("process"):
-        slow = torch.cuda.Event()
-        torch.cuda._sleep(400_000_000)  # about a fifth of a second of clock ticks
-        drawn = batch.replace(rgb=batch.rgb.clone())
-        slow.record()
-        handed = streams.leave(drawn)
-        assert handed.ready is not None
-        assert not slow.query(), "the host waited"
+    # The encode stage has begun before: else it would wait for what the process stage left on the default stream.
     with streams.of("encode"):
+        with streams.of("process"):
+            slow = torch.cuda.Event()
+            torch.cuda._sleep(400_000_000)  # about a fifth of a second of clock ticks
+            drawn = batch.replace(rgb=batch.rgb.clone())
+            slow.record()
+            handed = streams.leave(drawn)
+            assert handed.ready is not None
         arrived = handed.arrive()
         copied = arrived.rgb.clone()
         assert not slow.query(), "the host waited"
