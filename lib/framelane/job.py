@@ -32,6 +32,7 @@ from framelane.settings import Loaded
 from framelane.sheet import make_sheet
 from framelane.video.clip import Clip, fingerprint, probe, require_file
 from framelane.video.codecs import choose_encoder
+from framelane.video.decoders import DecoderChoice, choose_decoder
 from framelane.video.gif import make_gif
 from framelane.video.join import join, verify
 from framelane.video.reader import Reader, open_reader
@@ -216,6 +217,7 @@ class Job:
         encoder = choose_encoder(wanted.codec, self.context.device == "cuda", wanted.require_gpu)
         if encoder.reason:
             self.notes.degrade(encoder.reason)
+        self.decoding = self._choose_decoder()
         out = self.processor.open(self.clip, self.context)  # first: settings that do not fit leave no folder behind
         self.provenance = self._provenance()
         by = self.loaded.origin["hardware.working_height"]
@@ -235,7 +237,13 @@ class Job:
             self.notes.degrade(sentence)
         if self.clip.left_out:
             self.notes.warn(f"Not carried over: {', '.join(self.clip.left_out)}.")
-        self.reader: Reader = open_reader(self.clip, self.context.threads)
+        self.reader: Reader = open_reader(
+            self.clip,
+            self.context.threads,
+            rung=self.decoding.rung,
+            device=self.context.device,
+            degrade=self.notes.degrade,
+        )
         self._announce(done)
         self.pipeline = self._pipeline(done)
         self.notes.emit = self.pipeline.emit  # its threads note things, too, and events belong to the caller's thread
@@ -246,6 +254,20 @@ class Job:
         for sentence in self.reader.warnings:
             self.notes.warn(sentence)
         return segments
+
+    def _choose_decoder(self) -> DecoderChoice:
+        """The rung that proved itself on the clip's frames; a GPU that cannot decode them is said aloud."""
+        hardware = self.settings.hardware
+        choice = choose_decoder(
+            self.clip,
+            forced=hardware.decoder,
+            prefer_gpu=hardware.prefer_gpu,
+            require_gpu=self.settings.output.require_gpu,
+            device=self.context.device,
+        )
+        if choice.fell_back and choice.reason:
+            self.notes.degrade(choice.reason)
+        return choice
 
     def _provenance(self) -> Provenance | None:
         """What must be written into the output; asked for before the work, so that none is done in vain."""
@@ -323,6 +345,7 @@ class Job:
             "processor": self.processor.name,
             "device": self.context.device,
             "decoder": self.reader.decoder,
+            "rungs_refused": [{"rung": probe.name, "reason": probe.reason} for probe in self.decoding.refused],
             "encoder": f"{spec.encoder} {spec.preset} crf {spec.quality} {spec.pixel_format} ({spec.threads} threads)",
             "profile": self.settings.profile,
             "mode": self.settings.mode,
