@@ -8,13 +8,15 @@ is asked for (``.to``, ``.cpu``, ``copy_``), which is counted with its bytes, an
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+from framelane.video.surface import Surface
 
 _setup_privateuseone_for_python_backend("far")
 FAR = torch.device("far", 0)
@@ -92,6 +94,11 @@ def far(tensor: torch.Tensor) -> FarTensor:
 def near(tensor: torch.Tensor) -> torch.Tensor:
     """What a far tensor holds, for the test itself."""
     return tensor.near if isinstance(tensor, FarTensor) else tensor
+
+
+def to_far(surface: Surface) -> Surface:
+    """A surface taken to the far device."""
+    return replace(surface, y=far(surface.y), uv=far(surface.uv))
 
 
 def _is_far(device) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -19,9 +18,8 @@ from framelane.video.checksum import checksum, checksums
 from framelane.video.colour import ColourTags, Orientation
 from framelane.video.convert import crop, upload
 from framelane.video.frames import FrameBatch, Layout, thumbnail, thumbnails
-from framelane.video.surface import Surface
 from framelane.video.transfer import UPLOADED, planes_of
-from support.device import FAR, far, far_device, near
+from support.device import FAR, far_device, near, to_far
 from support.surfaces import decoded
 
 H, W = 90, 160
@@ -44,10 +42,6 @@ def batch_of(planes, orientation=UPRIGHT, height: int = H, width: int = W) -> Fr
     planes = tuple(planes)
     count = len(planes)
     return FrameBatch(planes, tuple(range(count)), (1,) * count, 0, layout)
-
-
-def to_far(surface: Surface) -> Surface:
-    return replace(surface, y=far(surface.y), uv=far(surface.uv))
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

@@ -75,7 +75,7 @@ def to_rgb(frame: Any, tags: ColourTags, out: np.ndarray) -> None:
     """
     rgb_in = frame.format.is_rgb
     planar = _reformatter().reformat(
-        frame,
+        _unsited(frame),
         format="gbrp",
         src_colorspace=None if rgb_in else _SWS[tags.effective_matrix],
         dst_colorspace=None if rgb_in else _SWS[tags.effective_matrix],
@@ -127,7 +127,7 @@ def resized(frame: Any, size: tuple[int, int], tags: ColourTags) -> Any:
     rgb = frame.format.is_rgb
     matrix, range_ = (None, None) if rgb else (_SWS[tags.effective_matrix], tags.effective_range)
     return _reformatter().reformat(
-        frame,
+        _unsited(frame),
         width=size[0],
         height=size[1],
         format="gbrp" if frame.format.name == "pal8" else None,  # a palette cannot be resampled
@@ -138,6 +138,20 @@ def resized(frame: Any, size: tuple[int, int], tags: ColourTags) -> Any:
         interpolation=_DOWN,
         threads=1,
     )
+
+
+def _unsited(frame: Any) -> Any:
+    """The same planes, without where the frame says that its chroma lies.
+
+    Decoders say "left" of nearly every clip, and swscale then shifts chroma: with POINT every odd column takes the
+    chroma of its right neighbour, which no mean of 2x2 undoes.
+    """
+    from av.video.frame import VideoFrame
+
+    name, planes = frame.format.name, frame.planes
+    if not name.startswith("yuv") or name.endswith("be") or len(planes) != 3 or any(p.line_size < 0 for p in planes):
+        return frame
+    return VideoFrame.from_dlpack(tuple(planes), format=name, width=frame.width, height=frame.height)
 
 
 def _planar_frame(rgb: np.ndarray) -> Any:

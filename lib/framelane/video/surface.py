@@ -103,19 +103,30 @@ def from_av(frame: Any) -> Surface:
         raise ValueError(f"a frame of {frame.width}x{frame.height} on a card: PyAV exports even sizes only")
     with torch.inference_mode(False):
         if hardware:
-            y, uv = _copied(frame)
-        else:
+            y, uv = _from_card(frame)
+        elif frame.width % 2 or frame.height % 2:
             y, uv = (torch.from_numpy(plane.copy()) for plane in host_planes(frame))
+        else:
+            y, uv = (plane.clone(memory_format=torch.contiguous_format) for plane in _lent(frame))
     return Surface(y, uv, inner, pts=frame.pts, time_base=frame.time_base, duration=frame.duration)
 
 
-def _copied(frame: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both planes of a frame on a card, copied there."""
-    import torch
+def _lent(frame: Any) -> list[torch.Tensor]:
+    """A frame's planes as tensors over its own memory.
+
+    The capsule is asked for here: ``from_dlpack(plane)`` would name the current stream on a card, for which PyAV 18
+    raises NotImplementedError (``av/video/plane.py``, ``__dlpack__``). So who calls this sees to the order.
+    """
     from torch.utils.dlpack import from_dlpack
 
-    # A capsule, not the plane: from_dlpack(plane) would name a stream, which PyAV refuses (av/video/plane.py).
-    lent = [from_dlpack(plane.__dlpack__()) for plane in frame.planes]
+    return [from_dlpack(plane.__dlpack__()) for plane in frame.planes]
+
+
+def _from_card(frame: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both planes of a frame on a card, copied there."""
+    import torch
+
+    lent = _lent(frame)
     here, theirs = torch.cuda.current_stream(lent[0].device), torch.cuda.default_stream(lent[0].device)
     here.wait_stream(theirs)
     y, uv = (plane.clone(memory_format=torch.contiguous_format) for plane in lent)
@@ -138,7 +149,9 @@ def to_av(surface: Surface) -> Any:
     """The surface as an ``av.VideoFrame`` over the same memory, where an encoder of the same device takes it.
 
     On a card the encoder works on the current stream, so that what was queued there is done before it reads, and the
-    host waits for nothing. Do not write into the surface afterwards.
+    host waits for nothing. Do not write into the surface afterwards. FFmpeg shares torch's CUDA context as the thread's
+    current one: asked for the primary context, it refuses one that is active with other flags than its own
+    (``libavutil/hwcontext_cuda.c``, ``cuda_context_init``), as torch's is.
 
     Args:
         surface: with even sides.
