@@ -436,6 +436,7 @@ def test_tuning_is_called_in_a_process_of_its_own():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # two busy cores take long
 @pytest.mark.skipif(not shutil.which("apt-get"), reason="no apt here")
 def test_an_ffmpeg_is_built_kept_and_restored_for_real(tmp_path, monkeypatch):
     monkeypatch.setenv("FRAMELANE_CACHE", str(tmp_path / "cache"))
