@@ -40,8 +40,12 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--find-links", metavar="FOLDER", help="take wheels from this folder too")
     parser.add_argument("--index-url", metavar="URL", help="another package index than pip's own")
     parser.add_argument("--build", action="store_true", help="build an FFmpeg with NVDEC and NVENC, whatever works")
-    parser.add_argument("--cache", metavar="FOLDER", help="keep the built FFmpeg in this folder, on a Drive for instance")
-    parser.add_argument("--tune", action="store_true", help="measure for a minute, write what was fastest on this machine")
+    parser.add_argument(
+        "--cache", metavar="FOLDER", help="keep the built FFmpeg in this folder, on a Drive for instance"
+    )
+    parser.add_argument(
+        "--tune", action="store_true", help="measure for a minute, write what was fastest on this machine"
+    )
     return parser.parse_args(arguments)
 
 

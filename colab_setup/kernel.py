@@ -61,7 +61,9 @@ def tops(name: str) -> set[str]:
     except metadata.PackageNotFoundError:
         files = []
     found = {Path(str(file)).parts[0].partition(".")[0] for file in files if file.suffix in (".py", ".so")}
-    return {top for top in found if top.isidentifier()} or {"cv2" if name.startswith("opencv") else name.replace("-", "_")}
+    return {top for top in found if top.isidentifier()} or {
+        "cv2" if name.startswith("opencv") else name.replace("-", "_")
+    }
 
 
 def _mapped(pid: int) -> str:

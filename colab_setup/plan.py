@@ -82,8 +82,10 @@ def make(
         remove=runtime.remove,
         runtime=spec,
         reasons=tuple(
-            dict.fromkeys([f"{one.name} was installed only in part." for one in partial]
-                          + [f"{one.why}." for one in (*lacking, *bare)])
+            dict.fromkeys(
+                [f"{one.name} was installed only in part." for one in partial]
+                + [f"{one.why}." for one in (*lacking, *bare)]
+            )
         ),
         notes=(*notes, runtime.why, *traps.notes(packages, machine)),
     )
@@ -101,7 +103,9 @@ def _wanted(
     """(requirements, those without their dependencies, sentences) of the base and the components."""
     components = list(components)
     chosen = ["base", *(name for name in components if name in COMPONENTS)]
-    notes = [f"{name} is planned and not there yet; the base is all it needs." for name in components if name in PLANNED]
+    notes = [
+        f"{name} is planned and not there yet; the base is all it needs." for name in components if name in PLANNED
+    ]
     if "gfpgan" in chosen and (refused := traps.gfpgan(machine.python)):
         chosen.remove("gfpgan")
         notes.append(refused)

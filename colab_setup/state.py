@@ -98,4 +98,6 @@ def write(state: State, file: Path | None = None) -> None:
         part.write_text(json.dumps(asdict(state), indent=1, sort_keys=True))
         part.replace(target)
     except OSError as error:
-        raise SetupError(f"What was installed cannot be noted at {target} ({error}); nothing more is installed.") from error
+        raise SetupError(
+            f"What was installed cannot be noted at {target} ({error}); nothing more is installed."
+        ) from error

@@ -36,9 +36,7 @@ class Runtime:
     why: str
 
 
-def onnxruntime(
-    packages: Mapping[str, Package], driver: Driver, torch: str | None, torch_cuda: str | None
-) -> Runtime:
+def onnxruntime(packages: Mapping[str, Package], driver: Driver, torch: str | None, torch_cuda: str | None) -> Runtime:
     """Decide between the flavours; two of them share one folder, so a second one must never stand beside the first.
 
     Args:
@@ -57,7 +55,9 @@ def onnxruntime(
     if other:
         return Runtime(group, (), True, f"{', '.join(other)} is there: somebody chose it, and it stays.")
     if len(there) > 1:
-        why += " onnxruntime and onnxruntime-gpu are both there and share one folder: both go, the right one comes back."
+        why += (
+            " onnxruntime and onnxruntime-gpu are both there and share one folder: both go, the right one comes back."
+        )
     return Runtime(group, tuple(there), False, why)
 
 
@@ -108,7 +108,9 @@ def notes(packages: Mapping[str, Package], machine: Machine) -> list[str]:
     found = []
     owners = [packages[name].name for name in CV2_OWNERS if name in packages]
     if len(owners) > 1:
-        found.append(f"{len(owners)} packages own cv2 ({', '.join(owners)}); none is added or removed: the last one installed wins.")
+        found.append(
+            f"{len(owners)} packages own cv2 ({', '.join(owners)}); none is added or removed: the last one installed wins."
+        )
     if problem := mismatch(packages):
         found.append(problem)
     if machine.driver.library_dir:

@@ -122,7 +122,10 @@ def _undo(chosen: argparse.Namespace) -> int:
     _files(record)
     state.path().unlink(missing_ok=True)
     print("Left: models and builds in framelane's cache (~/.cache/framelane), and your results.")
-    print(kernel.restart([*todo.remove, *(one.partition("==")[0] for one in todo.restore)], kernels) or "No restart is needed.")
+    print(
+        kernel.restart([*todo.remove, *(one.partition("==")[0] for one in todo.restore)], kernels)
+        or "No restart is needed."
+    )
     return 0
 
 

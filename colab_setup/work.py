@@ -219,4 +219,3 @@ class Work:
 
 def _without(components: list[str]) -> list[str]:
     return [name for name in components if name != "gfpgan"]
-
