@@ -47,8 +47,8 @@ def result_settings(processor: str, loaded: Loaded) -> dict[str, Any]:
 
     Args:
         processor: its name.
-        loaded: the merged settings. What a profile chose or limited counts with the value that it would have without
-            any profile, so that what is begun on one machine is gone on with on another.
+        loaded: the merged settings. What a profile chose or limited, or what this machine was tuned to, counts with the
+            value that it would have without either, so that what is begun on one machine is gone on with on another.
     """
     sections = {"engine", "output", "gif", processor}
     mode = settings_module.read_yaml(data_path("configs", "modes", f"{loaded.settings.mode}.yaml"))
@@ -56,7 +56,7 @@ def result_settings(processor: str, loaded: Loaded) -> dict[str, Any]:
     flat = settings_module.flatten(loaded.settings.model_dump())
     return with_contents(
         {
-            key: without[key] if loaded.origin.get(key, "").startswith("profile ") else value
+            key: without[key] if loaded.is_hardwares(key) else value
             for key, value in flat.items()
             if key in _ASKED_OF_HARDWARE or (key.split(".")[0] in sections and key not in _NO_RESULT)
         }
