@@ -239,7 +239,9 @@ CHECKS = {
     "onnx": Check(_ONNX, "a model parsed and checked", "run the installer again", ("onnx", "protobuf")),
     "av": Check(_AV, "five frames encoded with x264, decoded and compared", "run the installer again", ("av",)),
     "cv2": Check(_CV2, "a resize", "install one of the opencv packages, and only one", ("opencv-python",)),
-    "trackers": Check(_TRACKERS, "a moving box tracked over six frames", "run the installer again", ("trackers", "supervision")),
+    "trackers": Check(
+        _TRACKERS, "a moving box tracked over six frames", "run the installer again", ("trackers", "supervision")
+    ),
     "transformers": Check(
         _TRANSFORMERS, "a small DINOv2 with random weights run", "run the installer again",
         ("transformers", "tokenizers", "safetensors"),
@@ -249,7 +251,9 @@ CHECKS = {
     "spandrel": Check(_SPANDREL, "a small network loaded and run", "run the installer again", ("spandrel",)),
     "ray": Check(_RAY, "a task run on a local cluster", "run the installer again", ("ray",)),
     "timm": Check(_TIMM, "a small network run", "run the installer again", ("timm",)),
-    "gfpgan": Check(_GFPGAN, "its network's class imported", "leave it: spandrel opens the same weights", ("gfpgan",), optional=True),
+    "gfpgan": Check(
+        _GFPGAN, "its network's class imported", "leave it: spandrel opens the same weights", ("gfpgan",), optional=True
+    ),
     "framelane": Check(_FRAMELANE, "framelane doctor", "framelane doctor --json", ("framelane",)),
 }  # fmt: skip
 _BASE = ("torch", "torchvision", "onnxruntime", "onnx", "av", "cv2", "trackers", "transformers")

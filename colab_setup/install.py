@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 if sys.version_info < (3, 11):  # noqa: UP036 - this file alone is read by an older Python, which must hear a sentence
-    sys.exit("framelane needs Python 3.11 or newer; this is Python %d.%d." % sys.version_info[:2])
+    sys.exit("framelane needs Python 3.11 or newer; this is Python " + sys.version.split()[0] + ".")
 
 import os
 
@@ -18,13 +18,10 @@ if not __package__:  # run as a script: the folder above holds the package; this
     import colab_setup  # noqa: F401
 
 import argparse
-import importlib
-from collections.abc import Callable
 
 from . import pins, table
 from .errors import SetupError
 from .pipcall import Source
-from .plan import Plan
 from .work import Work
 
 
@@ -76,14 +73,15 @@ def _install(chosen: argparse.Namespace) -> int:
     if not work.install(machine):
         _say("Nothing was installed.")
         return 130
+    work.loader(machine)
     verdicts = work.verify(machine)
     closing = [work.profile(verdicts)]
     failed = any(verdict.status == "fails" for verdict in verdicts)
     works_already = any(verdict.told.get("nvenc") for verdict in verdicts)
     if chosen.build or (machine.driver.usable and not works_already and not chosen.offline and not failed):
-        failed |= _hook(work, "ffmpeg", ["--cache", chosen.cache] if chosen.cache else [])
+        failed |= _build(work, chosen)
     if chosen.tune:
-        failed |= _hook(work, "tune", [])
+        failed |= work.tune() != 0
     _say("")
     _say(table.table(verdicts))
     for line in (table.steps(work.times), *closing):
@@ -92,23 +90,20 @@ def _install(chosen: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _hook(work: Work, name: str, arguments: list[str]) -> bool:
-    """Run ``main`` of another module of the installer; whether it failed."""
-    try:
-        module = importlib.import_module(f".{name}", __package__)
-    except ModuleNotFoundError:
-        _say(f"This version of the installer has no {name}.")
-        return True
-    with work.step(name):
-        run: Callable[[list[str]], int] = module.main
-        return bool(run(arguments))
+def _build(work: Work, chosen: argparse.Namespace) -> bool:
+    """Build an FFmpeg, or restore one that was built; whether it failed."""
+    from . import ffmpeg
+
+    arguments = [*(["--cache", chosen.cache] if chosen.cache else []), *(["--offline"] if chosen.offline else [])]
+    with work.step("ffmpeg"):
+        return ffmpeg.main(arguments) != 0
 
 
-def _never(plan: Plan) -> bool:
+def _never() -> bool:
     return True
 
 
-def _ask(plan: Plan) -> bool:
+def _ask() -> bool:
     """Ask where somebody is there to answer; a notebook's cell cannot, and running it was the answer."""
     if not sys.stdin.isatty():
         return True

@@ -15,8 +15,17 @@ try:
     from framelane import tuned
 except ImportError:
     print(json.dumps({"path": None}))
-    raise SystemExit
-print(json.dumps({"path": str(tuned.write_profile(sys.argv[1], sys.argv[2]))}))
+    raise SystemExit from None
+name, why = sys.argv[1:]
+there = tuned.path()
+before = tuned.read() if there else None
+new = bool(there) and not there.exists()
+if before and before.values.get("profile") == name:
+    print(json.dumps({"path": str(there), "new": False}))
+elif there:
+    print(json.dumps({"path": str(tuned.write({"profile": name}, {"profile": why})), "new": new}))
+else:
+    print(json.dumps({"path": None}))
 """
 
 
@@ -25,7 +34,7 @@ class Written:
     """What was written.
 
     Attributes:
-        path: the file; None where none was written.
+        path: the file, where the installer made it; None where none was written, or it was there already.
         sentence: for the user.
     """
 
@@ -48,7 +57,7 @@ def write_profile(name: str, why: str) -> Written:
     if done.returncode or not lines:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         return Written(None, f"Profile {name}: {why} It could not be written ({last}); every run chooses it anew.")
-    path = json.loads(lines[-1])["path"]
-    if path is None:
+    told = json.loads(lines[-1])
+    if told["path"] is None:
         return Written(None, f"Profile {name}: {why} Every run chooses it anew.")
-    return Written(Path(path), f"Profile {name}: {why} Written to {path}.")
+    return Written(Path(told["path"]) if told["new"] else None, f"Profile {name}: {why} It stands in {told['path']}.")

@@ -33,7 +33,7 @@ class Source:
     index: str | None = None
 
     def options(self) -> list[str]:
-        """pip's options for it."""
+        """Pip's options for it."""
         found = ["--no-index"] if self.offline else []
         found += ["--index-url", self.index] if self.index and not self.offline else []
         return found + (["--find-links", self.links] if self.links else [])

@@ -12,6 +12,7 @@ from .pins import COMPONENTS, PLANNED, Group
 from .versions import CV2_OWNERS, RUNTIMES, UNTOUCHED, Package, normal, unmet
 
 _CUDA_LIBRARIES = ("nvidia-", "cuda-")
+_BUILD_TOOLS = ("pip", "setuptools", "wheel")  # nothing in a notebook has them loaded, and torch may need a newer one
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def constraints(packages: Mapping[str, Package], strict: bool) -> list[str]:
     held = set(UNTOUCHED) | set(CV2_OWNERS) | {"protobuf", "ipykernel", "ipython", "ipywidgets", "tornado", "pyzmq"}
     lines = []
     for name, package in sorted(packages.items()):
-        if name in RUNTIMES or not package.whole:
+        if name in (*RUNTIMES, *_BUILD_TOOLS) or not package.whole:
             continue
         if strict or name in held or name.startswith(_CUDA_LIBRARIES):
             lines.append(f"{name}=={package.version}")

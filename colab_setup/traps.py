@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 LOADER_FILE = Path("/etc/ld.so.conf.d/framelane-nvidia.conf")
 _LAST_CUDA_12 = (1, 26)
-_PAIRS = ((2, 6, 0, 21), (2, 11, 0, 26), (2, 13, 0, 28))
-"""torch major, minor and the torchvision major, minor compiled for it: both count on by one (torchvision's README)."""
+_VISION_BEHIND = 15
+"""torchvision 0.(n + 15) is compiled for torch 2.n: 2.6 and 0.21, 2.11 and 0.26, 2.13 and 0.28 (torchvision's README)."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def flavour(driver: Driver, torch: str | None, torch_cuda: str | None) -> tuple[
         return "cuda13", "ONNX Runtime for CUDA 13, as torch and the driver are."
     if brought >= 13:
         return "cpu", (
-            f"ONNX Runtime for the CPU: torch is for CUDA {torch_cuda}, and the driver knows CUDA {newest[0]}.{newest[1]} at most."
+            f"ONNX Runtime for the CPU: torch is for CUDA {torch_cuda}, and the driver knows CUDA {newest[0]}.{newest[1]} "
+            "at most."
         )
     return "gpu", "ONNX Runtime for CUDA 12: from 1.27 on it is for CUDA 13 and would fall to the CPU without a word."
 
@@ -126,12 +127,12 @@ def mismatch(packages: Mapping[str, Package]) -> str | None:
     if torch is None or vision is None:
         return None
     (major, minor), (_, seen) = (_two(one.version) for one in (torch, vision))
-    expected = {(a, b): d for a, b, _, d in _PAIRS}.get((major, minor), minor + 15)
+    expected = minor + _VISION_BEHIND
     labels = [one.version.partition("+")[2] for one in (torch, vision)]
     if major == 2 and seen != expected:
         return (
-            f"torchvision {vision.version} was not compiled for torch {torch.version} (that is 0.{expected}): importing it may "
-            "fail with 'operator torchvision::nms does not exist'. Neither is touched."
+            f"torchvision {vision.version} was not compiled for torch {torch.version} (that is 0.{expected}): importing "
+            "it may fail with 'operator torchvision::nms does not exist'. Neither is touched."
         )
     if labels[0].startswith("cu") and labels[1].startswith("cu") and labels[0] != labels[1]:
         return f"torch {torch.version} and torchvision {vision.version} are for different CUDA versions. Neither is touched."
@@ -139,5 +140,5 @@ def mismatch(packages: Mapping[str, Package]) -> str | None:
 
 
 def _two(version: str) -> tuple[int, int]:
-    parts = [int(part) for part in re.findall(r"\d+", version)[:2]]
-    return (parts + [0, 0])[0], (parts + [0, 0])[1]
+    major, minor, *_ = [*(int(part) for part in re.findall(r"\d+", version)), 0, 0]
+    return major, minor

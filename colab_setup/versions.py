@@ -69,7 +69,7 @@ def live(path: list[str] | None = None) -> dict[str, Package]:
     """
     importlib.invalidate_caches()
     found: dict[str, Package] = {}
-    for one in metadata.distributions(**({} if path is None else {"path": path})):
+    for one in metadata.distributions(path=sys.path if path is None else path):
         name, version = one.metadata["Name"], one.metadata["Version"]
         if name and version and normal(name) not in found:
             found[normal(name)] = Package(name, version, tuple(one.requires or ()), _whole(one), _folder(one))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import checks, kernel, machine_file, own_tree, pipcall, pins, plan, state, traps, verify
+from . import checks, kernel, machine_file, own_tree, pins, pipcall, plan, state, traps, verify
 from .detect import Machine, look
 from .errors import SetupError
 from .pipcall import Source
+from .verify import Verdict
 from .versions import Package, live
 
 Say = Callable[[str], None]
@@ -25,7 +29,7 @@ class Work:
         source: where packages come from.
         components: names out of :data:`.pins.COMPONENTS` and :data:`.pins.PLANNED`.
         say: prints a line.
-        agree: asks the user whether to go on; gets the plan.
+        agree: asks the user whether to go on.
         times: (step, seconds), as they end.
         changed: packages that were replaced or removed.
     """
@@ -33,7 +37,7 @@ class Work:
     source: Source
     components: list[str]
     say: Say
-    agree: Callable[[plan.Plan], bool]
+    agree: Callable[[], bool]
     record: state.State = field(default_factory=state.State)
     times: list[tuple[str, float]] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
@@ -83,7 +87,7 @@ class Work:
             self.say("Everything that is wanted is installed.")
             self._settle()
             return True
-        if not self.agree(todo):
+        if not self.agree():
             return False
         if not todo.nothing:
             self._packages(todo, packages)
@@ -121,8 +125,8 @@ class Work:
         """Offline, find out before anything is removed whether the rest is at hand."""
         if self.source.offline and not self.source.links:
             raise SetupError(
-                f"Offline, these are missing: {'; '.join(todo.reasons).rstrip('.')}. Run it online, or name a folder of wheels "
-                "with --find-links."
+                f"Offline, these are missing: {'; '.join(todo.reasons).rstrip('.')}. Run it online, or name a folder of "
+                "wheels with --find-links."
             )
 
     def _resolved(self, todo: plan.Plan, packages: dict[str, Package]) -> tuple[str, ...]:
@@ -170,7 +174,18 @@ class Work:
         if before:
             self.changed.append("framelane")
 
-    def verify(self, machine: Machine) -> list[verify.Verdict]:
+    def loader(self, machine: Machine) -> None:
+        """Tell the loader where the driver's libraries lie, where it does not know and this may write there."""
+        folder = machine.driver.library_dir
+        if not folder or machine.host not in ("colab", "kaggle") or not os.access(traps.LOADER_FILE.parent, os.W_OK):
+            return
+        traps.LOADER_FILE.write_text(f"{folder}\n")
+        self.record.wrote(traps.LOADER_FILE)
+        state.write(self.record)
+        subprocess.run(["ldconfig"], check=False, capture_output=True)
+        self.say(f"- {traps.LOADER_FILE} now names {folder}.")
+
+    def verify(self, machine: Machine) -> list[Verdict]:
         """Check every component by doing, mend once what was broken, and check that again."""
         names = checks.names(self.components if traps.gfpgan(machine.python) is None else _without(self.components))
         environment = verify.environment(machine.driver.library_dir)
@@ -200,7 +215,7 @@ class Work:
         self._settle()
         return True
 
-    def profile(self, verdicts: list[verify.Verdict]) -> str:
+    def profile(self, verdicts: list[Verdict]) -> str:
         """Write the profile that the doctor chose as this machine's own; a sentence about it."""
         told = next((verdict.told for verdict in verdicts if verdict.component == "framelane"), {})
         if not told.get("profile"):
@@ -211,6 +226,17 @@ class Work:
             self.record.wrote(written.path)
             state.write(self.record)
         return written.sentence
+
+    def tune(self) -> int:
+        """Measure for a minute and write what was fastest; the exit code of ``framelane tune``."""
+        command = [pipcall.PYTHON, "-P", "-c", "from framelane.cli import main; main()", "tune"]
+        with self.step("tune"):
+            code = subprocess.run(command, cwd=tempfile.gettempdir(), check=False).returncode
+        for name in self.record.files:
+            if Path(name).is_file():
+                self.record.wrote(Path(name))
+        state.write(self.record)
+        return code
 
     def restart(self, machine: Machine) -> str | None:
         """A sentence where the notebook must be restarted."""
