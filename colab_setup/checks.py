@@ -56,12 +56,13 @@ tell(version=torchvision.__version__)
 
 _ONNXRUNTIME = """
 names = [n for n in ("onnxruntime-gpu", "onnxruntime") if version(n)]
-try:
-    import torch
-except Exception:
-    torch = None
-import numpy, onnxruntime
 wants = "onnxruntime-gpu" in names
+if wants:
+    try:
+        import torch  # brings CUDA's libraries, and must have loaded them first
+    except Exception:
+        torch = None
+import numpy, onnxruntime
 if wants and hasattr(onnxruntime, "preload_dlls"):
     onnxruntime.preload_dlls()
 providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if wants else ["CPUExecutionProvider"]
@@ -136,7 +137,7 @@ _C2PA = """
 import os, pathlib, tempfile
 from framelane.provenance import seal
 with tempfile.TemporaryDirectory() as folder:
-    os.environ.setdefault("XDG_CONFIG_HOME", folder)
+    os.environ.update(XDG_CONFIG_HOME=folder, XDG_DATA_HOME=folder, XDG_CACHE_HOME=folder)  # no test certificate stays
     seal.require(pathlib.Path(folder, "x.mp4"), None, None)
 tell(version=version("c2pa-python"))
 """
@@ -260,6 +261,15 @@ _BASE = ("torch", "torchvision", "onnxruntime", "onnx", "av", "cv2", "trackers",
 _OF = {"faceswap": ("c2pa", "insightface", "spandrel"), "ray": ("ray",), "deformable": ("timm",), "gfpgan": ("gfpgan",)}
 
 
-def names(components: list[str]) -> list[str]:
-    """The checks of the base and of these components; framelane's own is the last."""
-    return [*_BASE, *(name for component in components for name in _OF.get(component, ())), "framelane"]
+_TORCH_USERS = ("torch", "torchvision", "transformers", "spandrel", "timm", "gfpgan")
+
+
+def names(components: list[str], torch: bool = True) -> list[str]:
+    """The checks of the base and of these components; framelane's own is the last.
+
+    Args:
+        components: out of :data:`.pins.COMPONENTS`.
+        torch: also what needs torch.
+    """
+    found = [*_BASE, *(name for component in components for name in _OF.get(component, ())), "framelane"]
+    return found if torch else [name for name in found if name not in _TORCH_USERS]

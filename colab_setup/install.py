@@ -36,6 +36,7 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--offline", action="store_true", help="never open the network; say what is missing")
     parser.add_argument("--find-links", metavar="FOLDER", help="take wheels from this folder too")
     parser.add_argument("--index-url", metavar="URL", help="another package index than pip's own")
+    parser.add_argument("--no-torch", action="store_true", help="leave torch out where it is missing")
     parser.add_argument("--build", action="store_true", help="build an FFmpeg with NVDEC and NVENC, whatever works")
     parser.add_argument(
         "--cache", metavar="FOLDER", help="keep the built FFmpeg in this folder, on a Drive for instance"
@@ -68,7 +69,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _install(chosen: argparse.Namespace) -> int:
     source = Source(chosen.offline, os.path.abspath(chosen.find_links) if chosen.find_links else None, chosen.index_url)
-    work = Work(source, pins.components(chosen.components), _say, _never if chosen.yes else _ask)
+    work = Work(
+        source, pins.components(chosen.components), _say, _never if chosen.yes else _ask, torch=not chosen.no_torch
+    )
     machine = work.look()
     if not work.install(machine):
         _say("Nothing was installed.")

@@ -40,7 +40,7 @@ class Source:
 
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
         """The child's environment: offline, no setting of pip's outside this command line can name an address."""
-        found = dict(base)
+        found = {**base, "PYTHONUNBUFFERED": "1"}
         if self.offline:
             found = {name: value for name, value in found.items() if not name.startswith("PIP_")}
             found["PIP_CONFIG_FILE"] = os.devnull

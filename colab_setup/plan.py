@@ -49,6 +49,7 @@ def make(
     groups: Mapping[str, Group],
     components: Iterable[str],
     ours: Iterable[str] = (),
+    torch: bool = True,
 ) -> Plan:
     """Compare what is wanted with what is installed.
 
@@ -58,9 +59,10 @@ def make(
         groups: of :func:`.pins.read`.
         components: names out of :data:`.pins.COMPONENTS` and :data:`.pins.PLANNED`.
         ours: packages that an earlier run of the installer had begun to install: they are mended, not left alone.
+        torch: install it where it is missing.
     """
     ours = frozenset(ours)
-    plain, apart, notes = _wanted(machine, groups, components, ours)
+    plain, apart, notes = _wanted(machine, groups, components, ours, torch)
     keep = {spec: loose for group in groups.values() for spec, loose in group.keep.items()}
     plain, apart = ([_kept(spec, keep, packages) for spec in specs] for specs in (plain, apart))
     runtime = traps.onnxruntime(packages, machine.driver, machine.torch, machine.torch_cuda)
@@ -99,7 +101,7 @@ def _kept(spec: str, keep: Mapping[str, str], packages: Mapping[str, Package]) -
 
 
 def _wanted(
-    machine: Machine, groups: Mapping[str, Group], components: Iterable[str], ours: frozenset[str]
+    machine: Machine, groups: Mapping[str, Group], components: Iterable[str], ours: frozenset[str], torch: bool
 ) -> tuple[list[str], list[str], list[str]]:
     """(requirements, those without their dependencies, sentences) of the base and the components."""
     components = list(components)
@@ -112,10 +114,12 @@ def _wanted(
         notes.append(refused)
     plain = [spec for name in chosen for spec in groups[name].plain]
     apart = [spec for name in chosen for spec in groups[name].apart]
-    if machine.torch is None or "torch" in ours:
+    if torch and (machine.torch is None or "torch" in ours):
         plain += groups["torch"].apart
     if machine.torch is None:
-        notes.append(traps.new_torch(machine.driver))
+        notes.append(
+            traps.new_torch(machine.driver) if torch else "torch is missing and left out: no model runs without it."
+        )
     return plain, apart, notes
 
 

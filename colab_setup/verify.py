@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import metadata
 
 from . import checks
 
@@ -64,11 +66,18 @@ def one(name: str, environment: Mapping[str, str]) -> Verdict:
     seconds = time.perf_counter() - begun
     if reason:
         status = "limited" if check.optional else "fails"
-        return Verdict(name, str(told.get("version", "")), status, f"{check.how}: {reason}", check.do, seconds, told)
+        return Verdict(name, _version(check.packages), status, f"{check.how}: {reason}", check.do, seconds, told)
     limit = str(told.get("limit", ""))
     how = str(told.get("how", check.how)) + (f"; {limit}" if limit else "")
     version = str(told.get("version", ""))
     return Verdict(name, version, "limited" if limit else "works", how, str(told.get("do", "")), seconds, told)
+
+
+def _version(packages: Iterable[str]) -> str:
+    for package in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(package)
+    return ""
 
 
 def read(out: str, err: str, code: int) -> tuple[dict[str, object], str]:

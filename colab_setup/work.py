@@ -30,6 +30,8 @@ class Work:
         components: names out of :data:`.pins.COMPONENTS` and :data:`.pins.PLANNED`.
         say: prints a line.
         agree: asks the user whether to go on.
+        pinned: the requirements file.
+        torch: install it where it is missing.
         times: (step, seconds), as they end.
         changed: packages that were replaced or removed.
     """
@@ -38,6 +40,8 @@ class Work:
     components: list[str]
     say: Say
     agree: Callable[[], bool]
+    pinned: Path = pins.FILE
+    torch: bool = True
     record: state.State = field(default_factory=state.State)
     times: list[tuple[str, float]] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
@@ -78,7 +82,7 @@ class Work:
         """
         with self.step("plan"):
             packages, ours = live(), list(self.record.installed)
-            todo = plan.make(machine, packages, pins.read(), self.components, ours)
+            todo = plan.make(machine, packages, pins.read(self.pinned), self.components, ours, self.torch)
             root = own_tree.clone()
             tree = own_tree.reason(root, packages, self.record.tree)
         for line in (*todo.notes, *todo.reasons, *([tree] if tree else [])):
@@ -187,7 +191,8 @@ class Work:
 
     def verify(self, machine: Machine) -> list[Verdict]:
         """Check every component by doing, mend once what was broken, and check that again."""
-        names = checks.names(self.components if traps.gfpgan(machine.python) is None else _without(self.components))
+        components = self.components if traps.gfpgan(machine.python) is None else _without(self.components)
+        names = checks.names(components, self.torch or machine.torch is not None)
         environment = verify.environment(machine.driver.library_dir)
         with self.step("verify"):
             verdicts = verify.verify(names, environment)
