@@ -135,7 +135,7 @@ def mismatch(packages: Mapping[str, Package]) -> str | None:
             "it may fail with 'operator torchvision::nms does not exist'. Neither is touched."
         )
     if labels[0].startswith("cu") and labels[1].startswith("cu") and labels[0] != labels[1]:
-        return f"torch {torch.version} and torchvision {vision.version} are for different CUDA versions. Neither is touched."
+        return f"torch {torch.version} and torchvision {vision.version} are for two CUDA versions. Neither is touched."
     return None
 
 

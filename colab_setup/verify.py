@@ -104,6 +104,9 @@ def read(out: str, err: str, code: int) -> tuple[dict[str, object], str]:
 def environment(library_dir: str | None, base: Mapping[str, str] | None = None) -> dict[str, str]:
     """The children's environment: with the driver's libraries where the loader does not find them by itself."""
     found = dict(os.environ if base is None else base)
+    found.setdefault(
+        "OMP_NUM_THREADS", "1"
+    )  # checks are tiny and run side by side: more threads only wait for each other
     if library_dir:
         rest = [part for part in found.get("LD_LIBRARY_PATH", "").split(":") if part and part != library_dir]
         found["LD_LIBRARY_PATH"] = ":".join([library_dir, *rest])

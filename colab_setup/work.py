@@ -85,7 +85,10 @@ class Work:
             todo = plan.make(machine, packages, pins.read(self.pinned), self.components, ours, self.torch)
             root = own_tree.clone()
             tree = own_tree.reason(root, packages, self.record.tree)
-        for line in (*todo.notes, *todo.reasons, *([tree] if tree else [])):
+            if tree and self._cannot_build(packages):
+                self.say(f"- {tree} Offline it stays as it is: building it needs setuptools.")
+                tree = None
+        for line in (*todo.notes, *_together(todo.reasons), *([tree] if tree else [])):
             self.say(f"- {line}")
         if todo.nothing and not tree:
             self.say("Everything that is wanted is installed.")
@@ -99,6 +102,12 @@ class Work:
             self._framelane(root, packages)
         self._settle()
         return True
+
+    def _cannot_build(self, packages: dict[str, Package]) -> bool:
+        """Offline, without a build backend, a framelane that works is better than none."""
+        there = packages.get("framelane")
+        bare = self.source.offline and not self.source.links and not own_tree.own_backend(packages)
+        return bool(bare and there and there.whole)
 
     def _settle(self) -> None:
         self.record.pending = []
@@ -246,6 +255,14 @@ class Work:
     def restart(self, machine: Machine) -> str | None:
         """A sentence where the notebook must be restarted."""
         return kernel.restart(self.changed, machine.kernels)
+
+
+def _together(reasons: tuple[str, ...]) -> list[str]:
+    """The sentences, those about missing packages in one."""
+    end = " is not installed."
+    missing = [reason.removesuffix(end) for reason in reasons if reason.endswith(end)]
+    rest = [reason for reason in reasons if not reason.endswith(end)]
+    return [*([f"Not installed: {', '.join(missing)}."] if missing else []), *rest]
 
 
 def _without(components: list[str]) -> list[str]:
