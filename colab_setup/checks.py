@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
+from typing import Any
 
 # x (2, 2) times [[1, 2], [3, 4]]: made with onnx.helper, opset 13, and checked with onnx.checker.
 TINY_MODEL = (
@@ -197,14 +199,39 @@ from gfpgan.archs.gfpganv1_clean_arch import GFPGANv1Clean
 tell(version=version("gfpgan"))
 """
 
-_FRAMELANE = """
-from framelane import hardware
-report = hardware.doctor_report()
-errors = [f["what"] for f in report["findings"] if f["level"] == "error"]
-known = [c for c in report.get("codecs", []) if c.get("ok")]
-tell(version=version("framelane"), how="framelane doctor, its probes run", profile=report["profile"]["name"],
-     why=report["profile"]["why"], limit=" ".join(errors), do="framelane doctor" if errors else "",
-     nvenc=any("nvenc" in c["name"] for c in known))
+
+def doctor(report: dict[str, Any]) -> dict[str, Any]:
+    """What the installer needs of ``framelane doctor --json``.
+
+    Args:
+        report: of the doctor.
+
+    Returns:
+        ``profile, why``, the errors as one text in ``limit`` with what to do in ``do``, and ``nvenc``: a rung encodes on
+        the card.
+    """
+    findings = report.get("findings", [])
+    errors = [one for one in findings if (one.get("status") or one.get("level")) == "error"]
+    encodes = [
+        one.get("name", "") for one in findings
+        if one.get("status") == "ok" and one.get("name", "").startswith("encode ") and " cpu" not in one.get("name", "")
+    ] + [one["name"] for one in report.get("codecs", []) if one.get("ok") and "nvenc" in one["name"]]  # fmt: skip
+    return {
+        "profile": report["profile"]["name"],
+        "why": report["profile"]["why"],
+        "limit": " ".join(one.get("evidence") or one.get("what", "") for one in errors),
+        "do": " ".join(dict.fromkeys(one.get("fix") or one.get("do", "") for one in errors)).strip(),
+        "nvenc": bool(encodes),
+    }
+
+
+_FRAMELANE = f"""
+import subprocess
+from typing import Any
+{inspect.getsource(doctor)}
+done = subprocess.run([sys.executable, "-P", "-m", "framelane.cli", "doctor", "--json"], capture_output=True, text=True)
+need(done.returncode == 0, (done.stderr.strip().splitlines() or ["it ended with " + str(done.returncode)])[-1])
+tell(version=version("framelane"), how="framelane doctor --json, its probes run", **doctor(json.loads(done.stdout)))
 """
 
 

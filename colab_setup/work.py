@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import checks, kernel, machine_file, own_tree, pins, pipcall, plan, state, traps, verify
+from . import checks, kernel, machine_file, own_tree, pins, pipcall, plan, state, traps, tune, verify
 from .detect import Machine, look
 from .errors import SetupError
 from .pipcall import Source
@@ -243,9 +242,8 @@ class Work:
 
     def tune(self) -> int:
         """Measure for a minute and write what was fastest; the exit code of ``framelane tune``."""
-        command = [pipcall.PYTHON, "-P", "-c", "from framelane.cli import main; main()", "tune"]
         with self.step("tune"):
-            code = subprocess.run(command, cwd=tempfile.gettempdir(), check=False).returncode
+            code = tune.main([])
         for name in self.record.files:
             if Path(name).is_file():
                 self.record.wrote(Path(name))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from colab_setup import checks, verify
 
-from setup.wheels import wheel
+from support.wheels import wheel
 
 ROOT = Path(__file__).resolve().parents[2]
 PINS = """# [base]
@@ -161,6 +161,25 @@ def test_a_broken_package_fails_with_its_reason(tmp_path):
     assert verdict.status == "fails"
     assert "a resize is wrong" in verdict.how
     assert verdict.do
+
+
+def test_what_is_taken_from_the_doctor():
+    findings = [
+        {"name": "encode pyav h264", "status": "ok", "evidence": "16 frames came back.", "fix": ""},
+        {"name": "encode cpu h264", "status": "ok", "evidence": "16 frames came back.", "fix": ""},
+        {"name": "numpy", "status": "error", "evidence": "Two are there.", "fix": "Restart."},
+    ]
+    report = {"profile": {"name": "t4", "why": "it fits."}, "findings": findings}
+    told = {"profile": "t4", "why": "it fits.", "limit": "Two are there.", "do": "Restart.", "nvenc": True}
+    assert checks.doctor(report) == told
+    assert not checks.doctor({**report, "findings": findings[1:]})["nvenc"]
+
+
+def test_framelanes_own_check_runs_its_doctor():
+    verdict = verify.one("framelane", verify.environment(None))
+    assert verdict.status in ("works", "limited"), verdict.how
+    assert verdict.told["profile"]
+    assert verdict.version
 
 
 def test_library_path_and_names():
