@@ -48,10 +48,9 @@ def check(program: Path) -> Check:
     if code != 0 or found is None:
         broken = Trial(False, f"The program {program} does not run: {last_line(said) or 'it printed nothing'}.")
         return Check("", (), broken, broken, broken)
-    listed = nvidia_codecs(
-        run([str(program), "-hide_banner", "-encoders"])[0] + run([str(program), "-hide_banner", "-decoders"])[0]
-    )
-    encoders = run([str(program), "-hide_banner", "-encoders"])[0]
+    encoders, _ = run([str(program), "-hide_banner", "-encoders"])
+    decoders, _ = run([str(program), "-hide_banner", "-decoders"])
+    listed = nvidia_codecs(encoders + decoders)
     frames = pictures()
     software, sample = _software(program, frames, "libx264" in encoders)
     nvenc, encoded = _nvenc(program, frames, listed)

@@ -173,7 +173,6 @@ def configure_options(parts: Parts) -> list[str]:
     return [
         *(f"--disable-{what}" for what in ("everything", "autodetect", "doc", "debug", "network", "ffplay")),
         "--disable-avdevice",
-        "--disable-swresample",
         *(f"--enable-{what}" for what in ("ffnvcodec", "cuda", "nvdec", "cuvid")),
         "--enable-nvenc" if parts.nvenc else "--disable-nvenc",
         *(("--enable-gpl", "--enable-libx264") if parts.x264 else ()),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from fractions import Fraction
+from typing import Any, ClassVar
 
 import pytest
 
 from framelane import tuned
 from framelane.bench import tuning
 from framelane.bench.choosing import Choice, Speeds, batch_sizes, beats, fastest, preset, rounds, thread_counts, winners
+from framelane.errors import FramelaneError
 from framelane.settings import load
 
 
@@ -72,6 +75,8 @@ def test_a_preset_that_is_no_faster_is_not_taken_though_more_speed_is_needed():
     same = [Speeds("p3", (450, 455)), Speeds("p2", (452, 449)), Speeds("p1", (454, 450))]
     assert not preset(same, "p3", 1000).changed
     assert not preset(PRESETS, "p4", 1000).changed
+    noisy = [Speeds("p3", (300, 301)), Speeds("p2", (500, 505)), Speeds("p1", (502, 506))]
+    assert preset(noisy, "p3", 2000).value == "p2", "of equally fast ones the best"
     assert not preset([Speeds("p3"), *PRESETS[2:]], "p3", 1000).changed
 
 
@@ -108,6 +113,94 @@ def test_a_dead_heat_of_two_distributions_is_rarely_called_a_win():
         other = tuple(figures[i] for i in range(6) if i not in picked)
         wins += beats(Speeds("a", one), Speeds("b", other))
     assert wins == 1
+
+
+class Simulated(tuning.Tuner):
+    """A machine whose speeds are made up: what is asked for decides them, so that the order of measuring must not."""
+
+    seen: ClassVar[list[tuple[str, dict[str, Any]]]] = []
+    answers: ClassVar[dict[str, bool]] = {}
+
+    def prepare(self, length: Fraction) -> None:
+        """No clip is needed."""
+
+    def decode_threads(self, cores: int) -> None:
+        """Not asked here."""
+
+    def copies(self) -> None:
+        """Not asked here."""
+
+    def job(self, processor: str, overrides: Mapping[str, Any]) -> tuning.Made:
+        self.seen.append((processor, dict(overrides)))
+        rung = overrides.get("hardware.encoder", "auto")
+        if not self.answers.get(overrides.get("hardware.decoder", "auto"), True) or not self.answers.get(rung, True):
+            raise FramelaneError("It does not answer here.")
+        self.encoder = "libx264 medium" if rung == "cpu" else "h264_nvenc p3 cq 20 (through pyav)"
+        preset = {"p1": 900.0, "p2": 700.0, "p3": 300.0}.get(overrides.get("output.nvenc_preset", ""), 200.0)
+        if processor == "bench_copy":
+            encode = 60.0 if rung == "cpu" else preset
+            return tuning.Made(min(encode, 500.0 if overrides.get("hardware.decoder") == "ffmpeg" else 100.0), {}, 150)
+        fps = 100.0 + overrides.get("hardware.batch_size", 16) - 20 * (overrides.get("hardware.threads") == 1)
+        self._took[processor] = 0.0
+        return tuning.Made(fps, {"decode": 1.0, "process": 2.0}, 150)
+
+
+@pytest.fixture
+def simulated(tmp_path):
+    def make(card: bool, **answers: bool) -> Simulated:
+        Simulated.seen, Simulated.answers = [], answers
+        loaded = load(profile="t4" if card else "cpu")
+        return Simulated(tmp_path, loaded, 60, card, lambda _: None)
+
+    return make
+
+
+def test_a_card_is_tuned_through_its_rungs_and_one_that_refuses_is_passed_over(simulated):
+    tuner = simulated(True, nvcodec=False)
+    choices = tuner.run(Fraction(5))
+    taken = {key: choice.value for key, choice in choices.items() if choice.changed}
+    assert taken["hardware.batch_size"] == 32
+    assert taken["hardware.decoder"] == "ffmpeg"
+    assert "hardware.encoder" not in taken, "nothing is faster than what auto takes"
+    assert taken["output.nvenc_preset"] == "p2", (
+        "the rest of the pipeline reaches 500: p3 would hold it up, p1 is too much"
+    )
+    refused = [each for row in tuner.rows for each in row.speeds if each.refused]
+    assert [each.value for each in refused] == ["nvcodec", "nvcodec"]
+    assert "does not answer" in refused[0].refused
+    assert tuning.table(tuner.rows).row_count == len(tuner.rows) + 2
+    assert all(asked.get("hardware.batch_size") == 32 for _, asked in Simulated.seen[-20:]), "later with what was found"
+    tried = [asked.get("hardware.decoder") for _, asked in Simulated.seen]
+    assert tried.count("nvcodec") == 1, "what refused is not asked again"
+
+
+def test_without_a_card_no_rung_is_tried_and_x264s_presets_are(simulated):
+    tuner = simulated(False)
+    choices = tuner.run(Fraction(1))
+    assert set(choices) == {"hardware.batch_size", "hardware.threads", "engine.queue_batches", "output.preset"}
+    assert not [asked for _, asked in Simulated.seen if "hardware.decoder" in asked]
+    assert not choices["output.preset"].changed, "all were equally fast"
+
+
+def test_a_card_without_an_encoder_has_x264s_presets_tuned(simulated, monkeypatch):
+    monkeypatch.setattr(Simulated, "encodes_on_card", lambda self: False)
+    assert "output.preset" in simulated(True).run(Fraction(5))
+
+
+def test_on_a_slow_machine_groups_are_left_out_and_nothing_is_changed_by_them(simulated, monkeypatch):
+    tuner = simulated(False)
+    real = Simulated.job
+
+    def slow(self, processor, overrides):
+        made = real(self, processor, overrides)
+        self._took[processor] = 1000.0
+        return made
+
+    monkeypatch.setattr(Simulated, "job", slow)
+    choices = tuner.run(Fraction(1))
+    assert choices["hardware.batch_size"].changed
+    assert not choices["hardware.threads"].changed
+    assert {asked for _, overrides in Simulated.seen for asked in overrides} == {"hardware.batch_size", "output.preset"}
 
 
 def test_a_real_short_run_measures_the_real_pipeline_and_writes_what_it_found(tmp_path, monkeypatch):

@@ -104,7 +104,8 @@ def preset(measured: Sequence[Speeds], default: Any, needed: float) -> Choice:
     enough = next((each for each in candidates if each.median >= HEADROOM * needed), None)
     if enough is usual:
         return Choice(default, False, f"{usual.median:.3g} frames/s; the rest of the pipeline reaches {needed:.3g}")
-    taken = enough or max(candidates, key=lambda each: each.median)
+    best = enough or max(candidates, key=lambda each: each.median)
+    taken = enough or next(each for each in candidates if not beats(best, each))  # the best of those equally fast
     if not beats(taken, usual):
         return Choice(default, False, "nothing else was faster beyond the noise")
     figures = f"{taken.median:.3g} frames/s; {default} gave {usual.median:.3g}"

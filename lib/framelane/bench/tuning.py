@@ -105,10 +105,7 @@ class Tuner:
         Args:
             length: of the clip, in seconds.
         """
-        from framelane.bench.clips import make_clip
-
-        self.clip = self.folder / "tune.mp4"
-        make_clip(self.clip, (1920, 1080) if self.card else (640, 360), length)
+        self.prepare(length)
         self.say("Opening the models.")
         first = self.job("attention", {})
         self.began = time.monotonic()
@@ -128,6 +125,17 @@ class Tuner:
         if self.card:
             self.copies()
         return choices
+
+    def prepare(self, length: Fraction) -> None:
+        """Make the clip: 1080 lines where there is a card, else 360."""
+        from framelane.bench.clips import make_clip
+
+        make_clip(self.clip, (1920, 1080) if self.card else (640, 360), length)
+
+    @property
+    def clip(self) -> Path:
+        """What is measured with."""
+        return self.folder / "tune.mp4"
 
     def group(self, key: str, values: Sequence[Any], processor: str = "attention") -> Choice:
         """Measure one setting and take its fastest value."""
