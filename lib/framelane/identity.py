@@ -38,6 +38,7 @@ _FILES = ("faceswap.source", "faceswap.reference", "faceswap.certificate")
 NOT_IN_FRAMES = _NO_RESULT | _SAID | {
     "hardware.device", "hardware.batch_size", "hardware.gpu_memory_limit", "hardware.gpu_memory_gb",
     "hardware.empty_cache_every", "hardware.threads", "hardware.cpu_affinity", "hardware.ram_limit",
+    "hardware.prefer_gpu", "hardware.decoder",
 }  # fmt: skip
 """What frames do not depend on: changing it throws no finished segments away. A device changes them by rounding only."""
 

@@ -32,6 +32,7 @@ from framelane.settings import Loaded
 from framelane.sheet import make_sheet
 from framelane.video.clip import Clip, fingerprint, probe, require_file
 from framelane.video.codecs import choose_encoder
+from framelane.video.decoders import choose_decoder
 from framelane.video.gif import make_gif
 from framelane.video.join import join, verify
 from framelane.video.reader import Reader, open_reader
@@ -235,7 +236,7 @@ class Job:
             self.notes.degrade(sentence)
         if self.clip.left_out:
             self.notes.warn(f"Not carried over: {', '.join(self.clip.left_out)}.")
-        self.reader: Reader = open_reader(self.clip, self.context.threads)
+        self.reader: Reader = self._reader()
         self._announce(done)
         self.pipeline = self._pipeline(done)
         self.notes.emit = self.pipeline.emit  # its threads note things, too, and events belong to the caller's thread
@@ -246,6 +247,26 @@ class Job:
         for sentence in self.reader.warnings:
             self.notes.warn(sentence)
         return segments
+
+    def _reader(self) -> Reader:
+        """The clip's reader, on the rung that proved itself on its frames; a GPU that cannot decode it is said aloud."""
+        hardware = self.settings.hardware
+        self.decoding = choose_decoder(
+            self.clip,
+            forced=hardware.decoder,
+            prefer_gpu=hardware.prefer_gpu,
+            require_gpu=self.settings.output.require_gpu,
+            device=self.context.device,
+        )
+        if self.decoding.fell_back and self.decoding.reason:
+            self.notes.degrade(self.decoding.reason)
+        return open_reader(
+            self.clip,
+            self.context.threads,
+            rung=self.decoding.rung,
+            device=self.context.device,
+            degrade=self.notes.degrade,
+        )
 
     def _provenance(self) -> Provenance | None:
         """What must be written into the output; asked for before the work, so that none is done in vain."""
@@ -322,6 +343,7 @@ class Job:
             "processor": self.processor.name,
             "device": self.context.device,
             "decoder": self.reader.decoder,
+            "rungs_refused": [{"rung": probe.name, "reason": probe.reason} for probe in self.decoding.refused],
             "encoder": f"{spec.encoder} {spec.preset} crf {spec.quality} {spec.pixel_format} ({spec.threads} threads)",
             "profile": self.settings.profile,
             "mode": self.settings.mode,

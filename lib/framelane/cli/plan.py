@@ -12,6 +12,7 @@ from framelane.cli.options import (
     Budget,
     Config,
     Debug,
+    Decoder,
     Exclude,
     Include,
     Mode,
@@ -40,6 +41,7 @@ def plan(
     config: Config = None,
     assignments: Set = None,
     events: Annotated[str | None, typer.Option(help="Write the events of measuring as JSON lines to a file.")] = None,
+    decoder: Decoder = None,
     require_gpu: RequireGpu = False,
     measure: Annotated[
         bool, typer.Option("--measure", help="Measure again, even where this machine's figures are remembered.")
@@ -52,7 +54,7 @@ def plan(
     from framelane.jobs.planning import Wanted, plan_clips
     from framelane.processors.base import create
 
-    wanted = Wanted(mode, profile, config, overrides_of(assignments, require_gpu))
+    wanted = Wanted(mode, profile, config, overrides_of(assignments, require_gpu, decoder=decoder))
     if print_settings:
         create(processor)
         print_settings_of(wanted.loaded())

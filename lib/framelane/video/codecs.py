@@ -73,6 +73,11 @@ def _encode(name: str, frames: list[Any]) -> bytes:
     return buffer.getvalue()
 
 
+def made_clip() -> bytes:
+    """A small H.264 clip as an MP4: what probes of decoders decode."""
+    return _encode(CPU_ENCODERS["h264"], _make_frames(_FRAMES))
+
+
 def _decode(data: bytes, hwaccel: Any = None) -> list[np.ndarray]:
     """Decode an MP4 in memory to uint8 arrays (H, W, 3)."""
     import av
