@@ -75,7 +75,9 @@ CAUSES = (
     ),
     Cause(NO_B_FRAMES, r"Max B-frames (\d+) exceed (\d+)", "The card makes {1} B-frames in this codec, not {0}."),
     Cause("no 10 bits", r"10 bit encode not supported", "The card does not encode 10 bits."),
-    Cause("too large", r"(Width|Height) (\d+) exceeds (\d+)", "{0} {1} is more than the {2} pixels that the card encodes."),
+    Cause(
+        "too large", r"(Width|Height) (\d+) exceeds (\d+)", "{0} {1} is more than the {2} pixels that the card encodes."
+    ),
     Cause("too small", r"(?:Frame Dimension|dimension).*less than the minimum", "The picture is too small for NVENC."),
     Cause(
         "not built in",
