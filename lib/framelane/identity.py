@@ -38,9 +38,10 @@ _FILES = ("faceswap.source", "faceswap.reference", "faceswap.certificate")
 NOT_IN_FRAMES = _NO_RESULT | _SAID | {
     "hardware.device", "hardware.batch_size", "hardware.gpu_memory_limit", "hardware.gpu_memory_gb",
     "hardware.empty_cache_every", "hardware.threads", "hardware.cpu_affinity", "hardware.ram_limit",
-    "hardware.prefer_gpu", "hardware.decoder",
+    "hardware.prefer_gpu", "hardware.decoder", "hardware.encoder",
 }  # fmt: skip
-"""What frames do not depend on: changing it throws no finished segments away. A device changes them by rounding only."""
+"""What frames do not depend on: changing it throws no finished segments away. A device changes them by rounding only. The
+encoder that was chosen is remembered by its own name."""
 
 
 def result_settings(processor: str, loaded: Loaded) -> dict[str, Any]:
@@ -71,6 +72,19 @@ def frames_settings(processor: str, loaded: Loaded) -> dict[str, Any]:
     return with_contents(
         {key: value for key, value in flat.items() if key.split(".")[0] in sections and key not in NOT_IN_FRAMES}
     )
+
+
+def encoded_with(encoder: str, flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of frames less those that the encoder does not read: they throw no finished segments away either.
+
+    Args:
+        encoder: its name, as in ``libx264`` or ``h264_nvenc (pyav)``.
+        flat: settings by dotted key.
+    """
+    unread = {"output.preset" if "_nvenc" in encoder else "output.nvenc_preset"}
+    if flat.get("output.bitrate_mbps"):
+        unread.add("output.quality")
+    return {key: value for key, value in flat.items() if key not in unread}
 
 
 def with_contents(flat: Mapping[str, Any]) -> dict[str, Any]:

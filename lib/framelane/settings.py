@@ -181,8 +181,8 @@ def profile_values(name: str) -> dict[str, Any]:
     return flatten({k: v for k, v in _profile(name).items() if k != "limits"})
 
 
-def profile_limits(name: str) -> dict[str, float]:
-    """The numbers that a profile lets no mode and no default exceed, by dotted key."""
+def profile_limits(name: str) -> dict[str, Any]:
+    """What a profile lets no mode and no default exceed, by dotted key: numbers, or NVENC's presets (p1 to p7)."""
     return flatten(_profile(name).get("limits", {}))
 
 
@@ -200,11 +200,15 @@ def _limit(merged: dict[str, Any], origin: dict[str, str], profile: str, own: se
         if key in own or wanted <= most:
             continue
         said.append(
-            f"{key} is {most:g} instead of {wanted:g} ({origin[key]}): more than the profile {profile} allows. "
-            f"--set {key}={wanted:g} takes it all the same."
+            f"{key} is {_shown(most)} instead of {_shown(wanted)} ({origin[key]}): more than the profile {profile} "
+            f"allows. --set {key}={_shown(wanted)} takes it all the same."
         )
         merged[key], origin[key] = most, f"profile {profile} (limit)"
     return tuple(said)
+
+
+def _shown(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _choice(key: str, value: object, allowed: list[str], where: str) -> str:

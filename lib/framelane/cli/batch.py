@@ -13,6 +13,7 @@ from framelane.cli.options import (
     Consent,
     Debug,
     Decoder,
+    Encoder,
     Exclude,
     Include,
     Mode,
@@ -59,6 +60,7 @@ def batch(
     events: Annotated[str | None, typer.Option(help="Write events as JSON lines to a file, or to - (stdout).")] = None,
     decoder: Decoder = None,
     require_gpu: RequireGpu = False,
+    encoder: Encoder = None,
     consent: Consent = None,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
@@ -75,7 +77,7 @@ def batch(
             mode=mode,
             profile=profile,
             config=config,
-            overrides=overrides_of(assignments, require_gpu, consent, decoder=decoder),
+            overrides=overrides_of(assignments, require_gpu, consent, decoder=decoder, encoder=encoder),
             include=include or (),
             exclude=exclude or (),
             order=order,

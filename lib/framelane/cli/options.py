@@ -28,7 +28,14 @@ Decoder = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="What decodes: auto, pyav, nvcodec or ffmpeg (ways to the GPU's decoder), or cpu; one that is named must work.",
+        help="What decodes: auto, pyav, nvcodec or ffmpeg (ways to the GPU's decoder), cpu; one that is named must work.",
+    ),
+]
+Encoder = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What encodes: auto (the first that proves itself), pyav, nvcodec or ffmpeg (ways to the GPU's encoder), cpu.",
     ),
 ]
 PrintSettings = Annotated[
@@ -61,13 +68,15 @@ def overrides_of(
     require_gpu: bool = False,
     consent: str | None = None,
     decoder: str | None = None,
+    encoder: str | None = None,
 ) -> dict[str, Any]:
-    """What ``--set``, ``--require-gpu``, ``--consent`` and ``--decoder`` were given, by dotted key."""
+    """What ``--set``, ``--require-gpu``, ``--consent``, ``--decoder`` and ``--encoder`` were given, by dotted key."""
     from framelane.settings import parse_assignment
 
     given = dict(parse_assignment(text) for text in assignments or [])
     given |= {} if consent is None else {"faceswap.consent": consent}
     given |= {} if decoder is None else {"hardware.decoder": decoder}
+    given |= {} if encoder is None else {"hardware.encoder": encoder}
     return {**given, "output.require_gpu": True} if require_gpu else given
 
 

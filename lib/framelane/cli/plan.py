@@ -13,6 +13,7 @@ from framelane.cli.options import (
     Config,
     Debug,
     Decoder,
+    Encoder,
     Exclude,
     Include,
     Mode,
@@ -43,6 +44,7 @@ def plan(
     events: Annotated[str | None, typer.Option(help="Write the events of measuring as JSON lines to a file.")] = None,
     decoder: Decoder = None,
     require_gpu: RequireGpu = False,
+    encoder: Encoder = None,
     measure: Annotated[
         bool, typer.Option("--measure", help="Measure again, even where this machine's figures are remembered.")
     ] = False,
@@ -54,7 +56,7 @@ def plan(
     from framelane.jobs.planning import Wanted, plan_clips
     from framelane.processors.base import create
 
-    wanted = Wanted(mode, profile, config, overrides_of(assignments, require_gpu, decoder=decoder))
+    wanted = Wanted(mode, profile, config, overrides_of(assignments, require_gpu, decoder=decoder, encoder=encoder))
     if print_settings:
         create(processor)
         print_settings_of(wanted.loaded())

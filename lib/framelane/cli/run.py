@@ -12,6 +12,7 @@ from framelane.cli.options import (
     Consent,
     Debug,
     Decoder,
+    Encoder,
     Mode,
     PrintSettings,
     Profile,
@@ -38,6 +39,7 @@ def run(
     events: Annotated[str | None, typer.Option(help="Write events as JSON lines to a file, or to - (stdout).")] = None,
     decoder: Decoder = None,
     require_gpu: RequireGpu = False,
+    encoder: Encoder = None,
     consent: Consent = None,
     print_settings: PrintSettings = False,
     debug: Debug = False,  # noqa: ARG001
@@ -46,7 +48,7 @@ def run(
     from framelane import run as runner
     from framelane.processors.base import create
 
-    overrides = overrides_of(assignments, require_gpu, consent, decoder=decoder)
+    overrides = overrides_of(assignments, require_gpu, consent, decoder=decoder, encoder=encoder)
     loaded = runner.load_settings(mode, profile, config, overrides)
     if print_settings:
         create(processor)

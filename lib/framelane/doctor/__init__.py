@@ -76,7 +76,7 @@ def examine(
     place = str(hardware.disk_path)
     found = [*_findings(report, wanted, place, drives)]
     if deep:
-        found += _deep(hardware.torch_cuda, place, deep_seconds)
+        found += _deep(hardware.torch_cuda, place, deep_seconds, found)
     report["findings"] = [finding.plain() for finding in found]
     report["seconds"] = round(time.perf_counter() - started, 1)
     return report
@@ -118,13 +118,16 @@ def _ask(subject: str, limit_s: float = 0, **arguments: Any) -> list[Finding]:
     return in_child(subject, limit_s or _LIMIT[subject], _DRIVER, **arguments)
 
 
-def _deep(gpu: bool, place: str, seconds: float) -> list[Finding]:
+def _deep(gpu: bool, place: str, seconds: float, found: list[Finding]) -> list[Finding]:
+    """The parts of the deep look, one after the other; encoders that were not looked at are the CPU's."""
     from framelane.doctor import deep
 
-    found: list[Finding] = []
+    working = [tuple(f.name.split()[1:]) for f in found if f.name.startswith("encode ") and f.status == "ok"]
+    measured: list[Finding] = []
     for what, share in deep.shares(seconds).items():
-        found += _ask("deep", 120 + 4 * share, what=what, seconds=share, folder=place, gpu=gpu)
-    return found
+        arguments = {"folder": place, "gpu": gpu, "encoders": working or [("cpu", "h264")]}
+        measured += _ask("deep", 120 + 4 * share, what=what, seconds=share, **arguments)
+    return measured
 
 
 def _wrong_cuda(report: Report) -> Iterator[Finding]:

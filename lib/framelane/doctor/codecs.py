@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -30,12 +31,11 @@ _BUILD = (
 )
 
 
-def probe(gpu: bool, seconds: float = 0.0) -> list[Finding]:
+def probe(gpu: bool) -> list[Finding]:
     """Every rung of the decoders and of the encoders.
 
     Args:
         gpu: whether there is a GPU.
-        seconds: also measure how fast each working encoder is, for about as long together.
     """
     with tempfile.TemporaryDirectory(prefix="framelane-") as name:
         folder = Path(name)
@@ -46,7 +46,7 @@ def probe(gpu: bool, seconds: float = 0.0) -> list[Finding]:
 
 
 def decoder_of_the_cpu(folder: Path) -> Finding:
-    """framelane's own reader, on a made clip with uneven times."""
+    """Framelane's own reader, on a made clip with uneven times."""
     name = "decode cpu"
     try:
         trip = round_trip.compare(through_reader(_made(folder)))
@@ -73,7 +73,7 @@ def decoder_of_the_card(rung: str, folder: Path) -> Finding:
 
 
 def encoder_of_the_cpu(folder: Path, codec: str) -> Finding:
-    """framelane's own writer with x264 or x265, read back by the CPU's decoder."""
+    """Framelane's own writer with x264 or x265, read back by the CPU's decoder."""
     name = f"encode cpu {codec}"
     try:
         trip = round_trip.compare(through_writer(folder / f"{codec}.nut", spec_for("cpu", codec)))
@@ -115,11 +115,13 @@ def rungs(gpu: bool, found: list[Finding]) -> Iterator[Finding]:
         yield Finding(name, "warning", f"{said}, although there is a GPU.", _BUILD, figures)
     else:
         yield Finding(name, "ok", f"{said}{'' if gpu else ': there is no GPU'}.", figures=figures)
-    unproven = [name for name, right in works.items() if not right and name.split()[1] != "cpu" and name not in COMPARED]
+    unproven = [
+        name for name, right in works.items() if not right and name.split()[1] != "cpu" and name not in COMPARED
+    ]
     if unproven:
         text = (
-            f"Never compared with the CPU on any card, neither by framelane's makers nor here: {', '.join(unproven)}. Each is "
-            "chosen by itself only once it has compared frames on your own card."
+            f"Never compared with the CPU on any card, neither by framelane's makers nor here: {', '.join(unproven)}. Each "
+            "is chosen by itself only once it has compared frames on your own card."
         )
         yield Finding("unproven rungs", "note", text, figures={"rungs": ", ".join(unproven)})
 
@@ -181,25 +183,53 @@ def spec_for(rung: str, codec: str) -> Any:
 
 def through_writer(path: Path, spec: Any) -> list[tuple[np.ndarray, Fraction]]:
     """The made frames through framelane's writer, and back by the CPU's decoder."""
-    from framelane.video.frames import FrameBatch, Layout
-    from framelane.video.transfer import upload
     from framelane.video.writer import open_writer
 
-    made, times = round_trip.frames(), round_trip.timestamps()
-    if spec.device != "cpu":
-        made = [upload(frame, spec.device) for frame in made]
-        for surface in made:
-            surface.host = None  # else a rung that encodes on the host would not have to bring it down
-    gaps = (*(b - a for a, b in itertools.pairwise(times)), 20)
-    layout = Layout(*SIZE, TIME_BASE, 0, spec.colour)
+    times = round_trip.timestamps()
     writer = open_writer(path, spec)
     try:
-        writer.write(FrameBatch(tuple(made), tuple(times), gaps, 0, layout))
+        writer.write(_batch(round_trip.frames(), times, spec))
         writer.close()
     except BaseException:
         writer.abandon()
         raise
     return round_trip.read(path)
+
+
+def speed(path: Path, spec: Any, seconds: float) -> tuple[float, int]:
+    """Frames per second of an encoder, and the frames that it was given: the made ones, larger, again and again.
+
+    Args:
+        path: the file to write.
+        spec: how to encode, at which size.
+        seconds: about how long.
+    """
+    from framelane.video.writer import open_writer
+
+    made = [frame.reformat(width=spec.width, height=spec.height) for frame in round_trip.frames()]
+    writer, count, begun = open_writer(path, spec), 0, time.perf_counter()
+    try:
+        while not count or time.perf_counter() - begun < seconds:
+            writer.write(_batch(made, [20 * (count + k) for k in range(len(made))], spec))
+            count += len(made)
+        writer.close()
+    except BaseException:
+        writer.abandon()
+        raise
+    return count / (time.perf_counter() - begun), count
+
+
+def _batch(made: list[Any], times: list[int], spec: Any) -> Any:
+    """Frames where the encoder wants them."""
+    from framelane.video.frames import FrameBatch, Layout
+    from framelane.video.transfer import upload
+
+    if spec.device != "cpu":
+        made = [upload(frame, spec.device) for frame in made]
+        for surface in made:
+            surface.host = None  # else a rung that encodes on the host would not have to bring it down
+    gaps = (*(b - a for a, b in itertools.pairwise(times)), 20)
+    return FrameBatch(tuple(made), tuple(times), gaps, 0, Layout(spec.width, spec.height, TIME_BASE, 0, spec.colour))
 
 
 def judged(name: str, what: str, trip: Trip, least_db: float, fix: str = "") -> Finding:

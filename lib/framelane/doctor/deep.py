@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from framelane.doctor import heat, storage
 from framelane.doctor.finding import Finding
-from framelane.machine import memory_bandwidth_gbs
+from framelane.errors import chain
+from framelane.machine import memory_bandwidth_gbs, usable_cores
 
 SECONDS = 60.0
 _DISK, _BANDWIDTH, _LOAD = 0.2, 0.1, 0.35  # shares of the time; the encoders have the rest
 _DRIFT = 0.85  # of the speed at the beginning
+_WIDE, _HIGH = 1280, 720
 _SIDE = {"cuda": 4096, "cpu": 512}
 
 
-def probe(what: str, seconds: float, folder: str = ".", gpu: bool = False) -> list[Finding]:
+def probe(
+    what: str, seconds: float, folder: str = ".", gpu: bool = False, encoders: Sequence[tuple[str, str]] = ()
+) -> list[Finding]:
     """One part of the deep look.
 
     Args:
-        what: ``disk``, ``bandwidth`` or ``load``.
+        what: ``disk``, ``bandwidth``, ``encode`` or ``load``.
         seconds: about how long.
         folder: on the disk that output is written to.
         gpu: whether the GPU is put under load.
+        encoders: (rung, codec) of those that work.
     """
+    if what == "encode":
+        return [encoding(rung, codec, seconds / len(encoders)) for rung, codec in encoders]
     if what == "disk":
         return [_disk(Path(folder), seconds)]
     return [_bandwidth(seconds)] if what == "bandwidth" else [drift(seconds, "cuda" if gpu else "cpu")]
@@ -33,7 +42,36 @@ def probe(what: str, seconds: float, folder: str = ".", gpu: bool = False) -> li
 
 def shares(seconds: float) -> dict[str, float]:
     """Seconds for each part of :func:`probe`."""
-    return {"disk": _DISK * seconds, "bandwidth": _BANDWIDTH * seconds, "load": _LOAD * seconds}
+    rest = 1 - _DISK - _BANDWIDTH - _LOAD
+    return {
+        "disk": _DISK * seconds, "bandwidth": _BANDWIDTH * seconds, "encode": rest * seconds, "load": _LOAD * seconds,
+    }  # fmt: skip
+
+
+def encoding(rung: str, codec: str, seconds: float) -> Finding:
+    """How fast an encoder takes 720p frames, from the first one to the closed file; its frames lie where it wants them.
+
+    Args:
+        rung: a rung that works here.
+        codec: ``h264`` or ``hevc``.
+        seconds: about how long.
+    """
+    import tempfile
+
+    from framelane.doctor import codecs
+
+    with tempfile.TemporaryDirectory(prefix="framelane-") as name:
+        spec = replace(
+            codecs.spec_for(rung, codec), width=_WIDE, height=_HIGH, preset="p3" if rung != "cpu" else "medium"
+        )
+        try:
+            fps, frames = codecs.speed(Path(name) / "speed.nut", replace(spec, threads=usable_cores()), seconds)
+        except Exception as error:  # whatever a codec throws is its answer
+            said = f"The encoder stopped under load ({chain(error)})."
+            return Finding(f"speed {rung} {codec}", "error", said, "Add --encoder cpu, and close what else encodes.")
+    with_ = f"{spec.encoder} {spec.preset}, {usable_cores()} threads"
+    said = f"{frames} frames of {_WIDE}x{_HIGH} encoded at {fps:.0f} fps ({with_})."
+    return Finding(f"speed {rung} {codec}", "ok", said, figures={"fps": round(fps, 1), "frames": frames})
 
 
 def _disk(folder: Path, seconds: float) -> Finding:

@@ -7,14 +7,9 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
-from framelane.errors import FramelaneError
 from framelane.video.encoders.options import encoder_options
 from framelane.video.encoders.spec import EncodeSpec, write_error
 from framelane.video.frames import FrameBatch
-
-
-class SessionRefused(FramelaneError):
-    """The encoder did not open; nothing was encoded, and another try may succeed."""
 
 
 class Session(ABC):

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from framelane.errors import FramelaneError
-from framelane.video.encoders.base import Session, SessionRefused
+from framelane.video.encoders.base import Session
 from framelane.video.encoders.options import ffmpeg_command
 from framelane.video.encoders.pictures import HostPictures
-from framelane.video.encoders.refusal import sentence
+from framelane.video.encoders.refusal import SessionRefused, refusal
 from framelane.video.encoders.spec import EncodeSpec, write_error
 from framelane.video.frames import FrameBatch
 
@@ -35,7 +35,7 @@ class ProgramSession(Session):
 
         super().__init__(path, spec, explain)
         self._pictures, self._sent = HostPictures(spec), 0
-        self._said = tempfile.TemporaryFile()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the session ends)
         try:
             self._process = subprocess.Popen(
                 ffmpeg_command(spec, path, program_version(spec.program)),
@@ -94,10 +94,8 @@ class ProgramSession(Session):
         if any("No space left" in line for line in lines):
             return write_error(self.path, OSError(28, "No space left on device"))
         wrote = self.path.exists() and self.path.stat().st_size > 0
-        said = sentence(lines, error, self.spec)
-        if wrote:
-            return FramelaneError(f"The ffmpeg program ended in the middle of {self.path}: {said}")
-        return SessionRefused(said)
+        said = refusal(lines, error, self.spec)
+        return FramelaneError(f"The ffmpeg program ended in the middle of {self.path}: {said}") if wrote else said
 
     def _lines(self) -> list[str]:
         self._said.seek(0)

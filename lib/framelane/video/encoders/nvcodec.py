@@ -12,10 +12,10 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from framelane.video.encoders.base import Session, SessionRefused
+from framelane.video.encoders.base import Session
 from framelane.video.encoders.options import metadata_filter, nvcodec_options
 from framelane.video.encoders.pictures import DevicePictures
-from framelane.video.encoders.refusal import sentence
+from framelane.video.encoders.refusal import refusal
 from framelane.video.encoders.spec import EncodeSpec, write_error
 from framelane.video.frames import FrameBatch
 from framelane.video.surface import Surface
@@ -44,7 +44,7 @@ class NvcodecSession(Session):
             self._module = importlib.import_module("PyNvVideoCodec")
             self._encoder: Any = self._create()
         except Exception as error:  # whatever the package or the driver throws is a refusal
-            raise SessionRefused(sentence([], error, spec)) from error
+            raise refusal([], error, spec) from error
         self._open_file()
 
     def _create(self) -> Any:

@@ -65,7 +65,8 @@ class DevicePictures:
     def _up(self, frame: Any) -> Surface:
         import torch
 
-        from framelane.video.convert import UPLOADED, from_rgb, upload
+        from framelane.video.convert import from_rgb
+        from framelane.video.transfer import UPLOADED, upload
 
         if frame.format.name in UPLOADED:
             return upload(frame, self.spec.device)

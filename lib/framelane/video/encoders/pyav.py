@@ -6,9 +6,9 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from framelane.video.encoders.base import PyavSession, SessionRefused
+from framelane.video.encoders.base import PyavSession
 from framelane.video.encoders.pictures import DevicePictures
-from framelane.video.encoders.refusal import ffmpeg_log, sentence
+from framelane.video.encoders.refusal import ffmpeg_log, refusal
 from framelane.video.encoders.spec import EncodeSpec
 from framelane.video.frames import FrameBatch
 from framelane.video.surface import to_av
@@ -47,11 +47,12 @@ class NvencSession(PyavSession):
             self._send(frame, pts, duration)
             return
         failed: Exception | None = None
-        with ffmpeg_log() if self.explain else contextlib.nullcontext([]) as lines:
+        listening: contextlib.AbstractContextManager[list[str]] = contextlib.nullcontext([])
+        with ffmpeg_log() if self.explain else listening as lines:
             try:
                 self._send(frame, pts, duration)
             except Exception as error:
                 failed = error
         if failed:
-            raise SessionRefused(sentence(lines, failed, self.spec)) from failed
+            raise refusal(lines, failed, self.spec) from failed
         self._opened = True

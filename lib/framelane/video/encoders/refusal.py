@@ -8,8 +8,20 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from framelane.errors import chain
+from framelane.errors import FramelaneError, chain
 from framelane.video.encoders.spec import EncodeSpec
+
+
+class SessionRefused(FramelaneError):
+    """The encoder did not open; nothing was encoded, and another try may succeed.
+
+    Attributes:
+        cause: the name of one of :data:`CAUSES`, or ``""``.
+    """
+
+    def __init__(self, text: str, cause: str = "") -> None:
+        super().__init__(text)
+        self.cause = cause
 
 
 @dataclass(frozen=True)
@@ -126,7 +138,7 @@ def cause_of(said: str) -> tuple[Cause, tuple[str, ...]] | None:
     return None
 
 
-def sentence(lines: Sequence[str], error: BaseException | None, spec: EncodeSpec) -> str:
+def refusal(lines: Sequence[str], error: BaseException | None, spec: EncodeSpec) -> SessionRefused:
     """Why an encoder did not open.
 
     Args:
@@ -136,6 +148,8 @@ def sentence(lines: Sequence[str], error: BaseException | None, spec: EncodeSpec
     """
     said = "\n".join([*lines, str(error) if error else ""])
     if found := cause_of(said):
-        return found[0].text.format(*found[1])
+        return SessionRefused(found[0].text.format(*found[1]), found[0].name)
     last = next((line for line in reversed(lines) if line), chain(error) if error else "no reason given")
-    return f"{spec.encoder} did not open for {spec.width}x{spec.height} {spec.surface_format}: {last.rstrip('.')}."
+    return SessionRefused(
+        f"{spec.encoder} did not open for {spec.width}x{spec.height} {spec.surface_format}: {last.rstrip('.')}."
+    )
