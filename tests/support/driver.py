@@ -42,6 +42,10 @@ def nvmlDeviceGetMarginTemperature(handle): raise NVMLError("Not Supported")
 def nvmlDeviceGetCurrentClocksThrottleReasons(handle): return int(os.environ.get("FAKE_THROTTLE", "0"))
 def nvmlDeviceGetClockInfo(handle, kind): return 1410
 def nvmlDeviceGetMaxClockInfo(handle, kind): return 1590
+class Use: gpu = 40
+def nvmlDeviceGetUtilizationRates(handle): return Use
+def nvmlDeviceGetEncoderUtilization(handle): return (25, 167000)
+def nvmlDeviceGetDecoderUtilization(handle): return (10, 167000)
 def nvmlDeviceGetPowerUsage(handle): return 38_500
 """
 

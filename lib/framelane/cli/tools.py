@@ -37,16 +37,20 @@ def doctor(
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="attention, engine, faceswap, motion or tracking.")],
+    name: Annotated[str, typer.Argument(help="attention, engine, faceswap, motion, tracking or video.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
     faithfulness: Annotated[
         bool, typer.Option("--faithfulness", help="attention only: does the model use what its maps show?")
     ] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="faceswap only: without the network of real size, which takes minutes.")
+        bool,
+        typer.Option(
+            "--quick", help="faceswap: without the network of real size, which takes minutes; video: one run."
+        ),
     ] = False,
+    size: Annotated[str | None, typer.Option("--size", help="video only: 720p or 1080p instead of both.")] = None,
 ) -> None:
     """Measure, against peers in the same run."""
     from framelane import bench as benches
 
-    benches.run(name, as_json=as_json, faithfulness=faithfulness, quick=quick)
+    benches.run(name, as_json=as_json, faithfulness=faithfulness, quick=quick, size=size)
