@@ -82,7 +82,8 @@ def _names() -> list[str]:
     for ask in (getpass.getuser, _account, platform.node, socket.gethostname, lambda: Path.home().name):
         with suppress(Exception):  # no account of that number, no name of that host
             found.append(str(ask()))
-    found += [part for name in found[-3:-1] for part in name.split(".")[:1]]
+    # A first name alone, or a host without its domain, says as much.
+    found += [part for name in found for part in re.split(r"[\s.]+", name) if len(part) > 2]
     return [name for name in dict.fromkeys(found) if name]
 
 
@@ -132,6 +133,7 @@ def _pattern(secrets: Secrets) -> re.Pattern[str]:
         r"(?P<folder>\b(?:MyDrive|My Drive|Shareddrives|Shared drives)/[^'\"]*)",
         r"(?P<uuid>\b(?:GPU-|MIG-)?[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b)",
         r"(?P<address>\b(?:[0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}\b|\b(?:\d{1,3}\.){3}\d{1,3}\b)",
+        r"(?P<ip>(?<![\w:])(?:(?:[0-9a-fA-F]{1,4}:){4,7}[0-9a-fA-F]{1,4}|[0-9a-fA-F:]*::[0-9a-fA-F:]+)(?![\w:]))",
         r"(?P<number>\b\d{10,}\b|\b(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{16,}\b)",
     ]
     if names := [form for name in _told(secrets.names) for form in _bounded(name)]:

@@ -42,7 +42,7 @@ def places(named: list[str]) -> list[tuple[str, bool]]:
     """
     from framelane.jobs.mounts import remote_mounts
 
-    found = dict.fromkeys(named, True)
+    found = dict.fromkeys((str(Path(folder).absolute()) for folder in named), True)
     for point in remote_mounts():
         mine = Path(point) / "MyDrive"
         found.setdefault(str(mine) if os.path.lexists(mine) else point, False)
