@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from io import StringIO
 from types import SimpleNamespace
 
@@ -208,6 +209,39 @@ def test_a_wrong_matrix_costs_more_than_the_limit():
     ]
     trip = round_trip.compare(list(zip(wrong, seconds, strict=True)))
     assert codecs.judged("x", "It", trip, codecs._GOOD_DB).status == "error"
+
+
+def test_frames_in_device_memory_are_compared_as_well(tmp_path):
+    """The way of a GPU's frames, on the CPU: uploaded as surfaces, brought down by the encoder, read back."""
+    from framelane.video.transfer import upload
+
+    made = round_trip.frames()
+    assert np.array_equal(codecs.planar(upload(made[3], "cpu")), round_trip.pictures()[3])
+    spec = replace(codecs.spec_for("cpu", "h264"), device="cpu:0")  # a device, by another name than the host's
+    trip = round_trip.compare(codecs.through_writer(tmp_path / "out.nut", spec))
+    assert codecs.judged("x", "It", trip, codecs._GOOD_DB).status == "ok"
+
+
+def test_a_rung_is_unproven_until_it_has_compared_frames(monkeypatch):
+    def found(*working):
+        names = [f"decode {rung}" for rung in (*codecs.CARD_RUNGS, "cpu")]
+        names += [f"encode {rung} {codec}" for rung in (*codecs.CARD_RUNGS, "cpu") for codec in ("h264", "hevc")]
+        return [Finding(name, "ok" if name in working or "cpu" in name else "note", "So.") for name in names]
+
+    summary, unproven = codecs.rungs(gpu=False, found=found())
+    assert (summary.status, summary.figures) == ("ok", {"decoder": "cpu", "encoder": "cpu"})
+    assert "decode pyav, decode nvcodec" in unproven.evidence
+    summary, _ = codecs.rungs(gpu=True, found=found())
+    assert (summary.status, "install.py --build" in summary.fix) == ("warning", True)
+    half, unproven = codecs.rungs(gpu=True, found=found("decode nvcodec"))  # NVDEC and no NVENC
+    assert (half.status, half.figures) == ("warning", {"decoder": "nvcodec", "encoder": "cpu"})
+    assert "decode nvcodec" not in unproven.figures["rungs"]
+    works = found("decode pyav", "encode ffmpeg h264")
+    summary, unproven = codecs.rungs(gpu=True, found=works)
+    assert (summary.status, summary.figures) == ("ok", {"decoder": "pyav", "encoder": "ffmpeg"})
+    monkeypatch.setitem(codecs.COMPARED, "decode ffmpeg", "a card, a day")
+    _, fewer = codecs.rungs(gpu=True, found=works)
+    assert set(unproven.figures["rungs"].split(", ")) - set(fewer.figures["rungs"].split(", ")) == {"decode ffmpeg"}
 
 
 # -- PyTorch, attention, ONNX Runtime ------------------------------------------------------------------------------------
@@ -445,6 +479,8 @@ def test_the_deep_look_measures(tmp_path):
     assert disk.figures["write_mbs"] > 0
     (bandwidth,) = deep.probe("bandwidth", 0.2)
     assert bandwidth.figures["gbs"] > 0
+    (encoded,) = deep.probe("encode", 0.2, encoders=[["cpu", "h264"]])
+    assert (encoded.name, encoded.figures["fps"] > 0) == ("speed cpu h264", True)
     load = deep.drift(0.5, "cpu")
     assert load.figures["first_gflops"] > 0
     assert load.figures["kept"] == pytest.approx(load.figures["last_gflops"] / load.figures["first_gflops"], rel=0.2)

@@ -72,7 +72,10 @@ def test_what_was_put_in_is_not_looked_at_again():
         (f"card {UUID}, MIG-{UUID[4:]}", "card <uuid>, <uuid>"),
         ("serial 1325219025083, eth 02:42:ac:11:00:02 at 10.1.2.3", "serial <number>, eth <address> at <address>"),
         ("from fe80::1ff:fe23:4567:890a, not std::bad_alloc", "from <ip>, not std::bad_alloc"),
-        ("operator torchvision::nms at 16:22:19 on 0000:1e:00.0", "operator torchvision::nms at 16:22:19 on 0000:1e:00.0"),
+        (
+            "operator torchvision::nms at 16:22:19 on 0000:1e:00.0",
+            "operator torchvision::nms at 16:22:19 on 0000:1e:00.0",
+        ),
         ("machine 4c4c4544004b3510805ac7c04f4d5132", "machine <number>"),
         ("opencv-python 5.0.0.93, driver 580.82.07", "opencv-python 5.0.0.93, driver 580.82.07"),
         ("\x1b[31mred\x1b[0m\ttab", "[31mred [0m tab"),
