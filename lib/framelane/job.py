@@ -310,6 +310,7 @@ class Job:
             frames=self.clip.expected_frames,
             empty_cache_every=self.settings.hardware.empty_cache_every,
             held=self.held,
+            device=self.context.device,
         )
         hardware, asked = self.settings.hardware, fallback.lines(self.asked.settings, self.clip)
         guard = Guard(self.settings.guard, hardware.batch_size, asked, self.asked.settings.hardware.stride)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from framelane.video.surface import Surface
+
 if TYPE_CHECKING:
     import torch
 
@@ -114,10 +116,14 @@ def resized(frame: Any, size: tuple[int, int], tags: ColourTags) -> Any:
     """A decoded frame made smaller, by area, without a change of pixel format, matrix or range.
 
     Args:
-        frame: an ``av.VideoFrame``.
+        frame: an ``av.VideoFrame``, or a :class:`~framelane.video.surface.Surface`, which stays on its device.
         size: coded (width, height).
         tags: the clip's colour tags.
     """
+    if isinstance(frame, Surface):
+        from framelane.video.resample import resize
+
+        return resize(frame, size)
     rgb = frame.format.is_rgb
     matrix, range_ = (None, None) if rgb else (_SWS[tags.effective_matrix], tags.effective_range)
     return _reformatter().reformat(

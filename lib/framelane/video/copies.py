@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import threading
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
 
 Way = Literal["upload", "download"]
 
@@ -49,3 +53,38 @@ class Copies:
 
 COPIES = Copies()
 """The process's own counter."""
+
+
+def to_host(pixels: torch.Tensor) -> np.ndarray:
+    """A frame's pixels for work that must be done on the host: a view where they lie there, else a counted copy.
+
+    Args:
+        pixels: one frame, any shape.
+    """
+    if pixels.device.type == "cpu":
+        return _array(pixels)
+    COPIES.note("download", pixels.nbytes)
+    return _array(pixels.cpu())
+
+
+def _array(pixels: torch.Tensor) -> np.ndarray:
+    """A tensor of the CPU as an array over the same memory."""
+    array: np.ndarray = pixels.detach().numpy()
+    return array
+
+
+def to_device(pixels: torch.Tensor, device: str | torch.device) -> torch.Tensor:
+    """A frame's pixels where they are needed: the same tensor where they lie there, else a copy.
+
+    Counted where it crosses between host and device.
+
+    Args:
+        pixels: one frame or more, ``(..., 3, H, W)``.
+        device: where to.
+    """
+    there = pixels.to(device)
+    if there.device.type != pixels.device.type:
+        frames = max(1, pixels[..., 0, 0, 0].numel())
+        for _ in range(frames):
+            COPIES.note("download" if there.device.type == "cpu" else "upload", pixels.nbytes // frames)
+    return there

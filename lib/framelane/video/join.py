@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -139,11 +140,17 @@ def _video_packets(segments: Segments, track: Any, clip: Clip, result: Joined) -
     the reorder depth are valid decode times for the whole.
     """
     delay = max(info.delay for _, info in segments)
+    own_sets = len({parameter_sets(path) for path, _ in segments}) > 1
+    if own_sets:
+        result.notes.append(
+            "The segments were encoded by different encoders or drivers: every key frame carries the settings of its own, "
+            "which a few old players do not read."
+        )
     # A longer step would leave less than nothing for the packet coded last, see below.
     step = max(1, min(info.shortest for _, info in segments))
     waiting: list[int] = []  # decode times carried over from the segments before
     for path, info in segments:
-        packets, times = _read_segment(path, info, clip.time_base)
+        packets, times = _read_segment(path, info, clip.time_base, own_sets)
         shown = sorted(times)
         until = dict(zip(shown, [*shown[1:], shown[-1] + info.last_duration], strict=True))
         if result.frames == 0:
@@ -162,15 +169,35 @@ def _video_packets(segments: Segments, track: Any, clip: Clip, result: Joined) -
         waiting = decode[len(packets) :]
 
 
-def _read_segment(path: Path, info: SegmentInfo, time_base: Fraction) -> tuple[list[Any], list[int]]:
+def parameter_sets(path: Path) -> tuple[bytes, ...]:
+    """The parameter sets (VPS, SPS, PPS) in a segment's header, without what else an encoder writes there.
+
+    An output's header has room for one segment's; of another segment with others, a player would decode garbage.
+    """
+    with open_container(path) as segment:
+        context = segment.streams.video[0].codec_context
+        units = re.split(rb"\x00*\x00\x00\x01", context.extradata or b"")
+        if context.name == "hevc":  # H.265, table 7-1: 32 to 34
+            return tuple(unit for unit in units if unit and 32 <= unit[0] >> 1 & 63 <= 34)
+        return tuple(unit for unit in units if unit and unit[0] & 31 in (7, 8))  # H.264, table 7-1
+
+
+def _read_segment(
+    path: Path, info: SegmentInfo, time_base: Fraction, own_sets: bool = False
+) -> tuple[list[Any], list[int]]:
     """A segment's packets in coding order and their presentation times in ticks.
 
     NUT has no negative times: the muxer shifts a segment that starts at 0 by the encoder's delay. The recorded first
-    timestamp undoes that.
+    timestamp undoes that. With ``own_sets`` key frames begin with the segment's parameter sets.
     """
+    from av.bitstream import BitStreamFilterContext
+
     with open_container(path) as segment:
         stream = segment.streams.video[0]
         packets = [packet for packet in segment.demux(stream) if packet.size]
+        if own_sets and stream.codec_context.extradata:
+            sets = BitStreamFilterContext("dump_extra=freq=keyframe", stream)
+            packets = [part for packet in packets for part in sets.filter(packet)]
         scale = Fraction(stream.time_base) / time_base
     raw = [int(packet.pts * scale) for packet in packets]
     shift = (info.first_pts or 0) - min(raw)

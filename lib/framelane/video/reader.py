@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from framelane.errors import FramelaneError, chain
 from framelane.memory import is_out_of_memory
+from framelane.video.checksum import checksum
 from framelane.video.clip import Clip
 from framelane.video.decoders import Broken, CpuRung, Pass, Rung
 from framelane.video.decoders.base import surface_format
@@ -41,16 +39,6 @@ class _Decoded:
     frame: Any
     pts: int
     duration: int
-
-
-def checksum(frame: Any) -> int:
-    """CRC-32 of every 16th row of a decoded frame's first plane."""
-    plane = frame.planes[0]
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-    wide = -(-frame.format.components[0].bits // 8) * (len(frame.format.components) if len(frame.planes) == 1 else 1)
-    return zlib.crc32(
-        np.ascontiguousarray(rows[: plane.height : 16, : min(plane.width * wide, plane.line_size)]).tobytes()
-    )
 
 
 class Reader:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,17 +34,18 @@ def resize(surface: Surface, size: tuple[int, int]) -> Surface:
     )
 
 
-def _scaled(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Planes ``(N, h, w)`` as float32 at another size ``(h, w)``: one matrix a side."""
+def _scaled(planes: torch.Tensor, size: tuple[int, int], kind: str = "area") -> torch.Tensor:
+    """Planes ``(N, h, w)`` as new float32 at another size ``(h, w)``: one matrix a side."""
     import torch
 
+    made, device = _lanczos_weights if kind == "lanczos" else _weights, str(planes.device)
     given = int(planes.shape[1]), int(planes.shape[2])
-    large = planes.float()
+    large = planes.to(torch.float32, copy=True)
     if given[0] != size[0]:
-        large = torch.matmul(_weights(given[0], size[0], str(planes.device)), large)
+        large = torch.matmul(made(given[0], size[0], device), large)
     if given[1] != size[1]:
-        large = torch.matmul(large, _weights(given[1], size[1], str(planes.device)).T)
-    return large.clone() if large is planes else large
+        large = torch.matmul(large, made(given[1], size[1], device).T)
+    return large
 
 
 @lru_cache(maxsize=32)
@@ -72,6 +74,38 @@ def _weights(given: int, wanted: int, device: str) -> torch.Tensor:
     return torch.from_numpy(weights.astype(np.float32)).to(device)
 
 
+def lanczos(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """RGB at another size on its device, as OpenCV does it on the host: by Lanczos where a side grows, else by area.
+
+    Args:
+        planes: uint8 ``(3, h, w)``.
+        size: (width, height).
+
+    Returns:
+        uint8 ``(3, H, W)``, within one level of OpenCV's.
+    """
+    import torch
+
+    shrinks = size[0] <= planes.shape[2] and size[1] <= planes.shape[1]
+    with torch.inference_mode(False), torch.no_grad():
+        return stored(_scaled(planes, size[::-1], "area" if shrinks else "lanczos"), 8)
+
+
+@lru_cache(maxsize=8)
+def _lanczos_weights(given: int, wanted: int, device: str) -> torch.Tensor:
+    """Like :func:`_weights`, of sinc(t) sinc(t / 4) at the eight nearest samples, as OpenCV's ``INTER_LANCZOS4``."""
+    import torch
+
+    centre = (np.arange(wanted) + 0.5) * given / wanted - 0.5
+    first = np.floor(centre).astype(int)
+    weights = np.zeros((wanted, given))
+    for tap in range(-3, 5):
+        away = first + tap - centre
+        np.add.at(weights, (np.arange(wanted), (first + tap).clip(0, given - 1)), np.sinc(away) * np.sinc(away / 4))
+    weights /= weights.sum(axis=1, keepdims=True)
+    return torch.from_numpy(weights.astype(np.float32)).to(device)
+
+
 def crop(surface: Surface, left: int, top: int, width: int, height: int) -> Surface:
     """A part of a surface, chroma in step; it owns its memory.
 
@@ -96,3 +130,66 @@ def crop(surface: Surface, left: int, top: int, width: int, height: int) -> Surf
     if y.data_ptr() == surface.y.data_ptr():
         y, uv = y.clone(), uv.clone()
     return Surface(y, uv, surface.format, None, surface.pts, surface.time_base, surface.duration)
+
+
+def small_lumas(frames: Sequence[Any], long_side: int) -> list[np.ndarray]:
+    """The luma of frames, made smaller by area, on the host.
+
+    Args:
+        frames: ``av.VideoFrame`` or surfaces, of one size. Surfaces on a card are made smaller there.
+        long_side: pixels of the longer side; a smaller frame keeps its size.
+
+    Returns:
+        uint8 ``(h, w)`` each, as coded; of more bits the upper eight.
+    """
+    if not all(_on_card(frame) for frame in frames):
+        return [_small_on_host(frame, _small_size(frame, long_side)) for frame in frames]
+    return _small_on_device(frames, _small_size(frames[0], long_side))
+
+
+def _small_size(frame: Any, long_side: int) -> tuple[int, int]:
+    scale = min(1.0, long_side / max(frame.width, frame.height))
+    return max(8, round(frame.width * scale)), max(8, round(frame.height * scale))
+
+
+def _on_card(frame: Any) -> bool:
+    return isinstance(frame, Surface) and frame.host is None and frame.device.type != "cpu"
+
+
+def _small_on_device(frames: Sequence[Surface], size: tuple[int, int]) -> list[np.ndarray]:
+    import torch
+
+    bits = frames[0].bit_depth
+    with torch.inference_mode(False), torch.no_grad():
+        small = [_scaled(samples(frame.y, bits)[None], size[::-1]) for frame in frames]
+        found = stored(torch.cat(small).mul_(2.0 ** (8 - bits)), 8).cpu()
+    return list(found.numpy())
+
+
+def _small_on_host(frame: Any, size: tuple[int, int]) -> np.ndarray:
+    import cv2
+
+    luma, bits = host_luma(frame.host if isinstance(frame, Surface) and frame.host is not None else frame)
+    if luma is None:
+        return np.asarray(frame.reformat(width=size[0], height=size[1], format="gray").to_ndarray())
+    small = cv2.resize(luma, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(small) if bits == 8 else np.rint(small * 2.0 ** (8 - bits)).clip(0, 255).astype(np.uint8)
+
+
+def host_luma(frame: Any) -> tuple[np.ndarray | None, int]:
+    """A frame's luma ``(H, W)`` on the host, and its bits; None where no plane of it is luma.
+
+    Args:
+        frame: an ``av.VideoFrame`` on the host or a surface on the device "cpu".
+    """
+    if isinstance(frame, Surface):
+        luma: np.ndarray = frame.y.numpy()
+        return (luma, 8) if frame.bit_depth == 8 else (luma >> 6, 10)
+    plane, bits = frame.planes[0], frame.format.components[0].bits
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height]
+    if bits == 8 and frame.format.name.startswith(("yuv", "nv", "gray")):
+        return rows[:, : plane.width], 8
+    if frame.format.name in ("p010le", "yuv420p10le", "yuv422p10le", "yuv444p10le"):
+        luma = rows.view(np.uint16)[:, : plane.width]
+        return (luma >> 6 if frame.format.name == "p010le" else luma), 10
+    return None, bits

@@ -32,7 +32,7 @@ class Session(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.rung:
+        if "rung" in cls.__dict__:  # not one that is inherited
             SESSIONS[cls.rung] = cls
 
     @abstractmethod

@@ -65,8 +65,8 @@ class DevicePictures:
     def _up(self, frame: Any) -> Surface:
         import torch
 
-        from framelane.video.convert import from_rgb
-        from framelane.video.transfer import UPLOADED, upload
+        from framelane.video.convert import from_rgb, upload
+        from framelane.video.transfer import UPLOADED
 
         if frame.format.name in UPLOADED:
             return upload(frame, self.spec.device)

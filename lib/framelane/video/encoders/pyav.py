@@ -46,13 +46,11 @@ class NvencSession(PyavSession):
         if self._opened:
             self._send(frame, pts, duration)
             return
-        failed: Exception | None = None
         listening: contextlib.AbstractContextManager[list[str]] = contextlib.nullcontext([])
-        with ffmpeg_log() if self.explain else listening as lines:
-            try:
+        lines: list[str] = []
+        try:
+            with ffmpeg_log() if self.explain else listening as lines:
                 self._send(frame, pts, duration)
-            except Exception as error:
-                failed = error
-        if failed:
-            raise refusal(lines, failed, self.spec) from failed
+        except Exception as error:  # the log is complete only now
+            raise refusal(lines, error, self.spec) from error
         self._opened = True
