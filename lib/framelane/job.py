@@ -31,7 +31,7 @@ from framelane.schema import Settings
 from framelane.settings import Loaded
 from framelane.sheet import make_sheet
 from framelane.video.clip import Clip, fingerprint, probe, require_file
-from framelane.video.decoders import choose_decoder
+from framelane.video.decoders import DecoderChoice, choose_decoder
 from framelane.video.encoders import choose_encoder, spec_of
 from framelane.video.gif import make_gif
 from framelane.video.join import join, verify
@@ -213,6 +213,7 @@ class Job:
     # -- process -----------------------------------------------------------------------------------------------------
 
     def _process(self) -> list[Segment]:
+        self.decoding = self._choose_decoder()
         out = self.processor.open(self.clip, self.context)  # first: settings that do not fit leave no folder behind
         self.provenance = self._provenance()
         begun = str(self.work.begun().get("encoder", ""))
@@ -232,7 +233,13 @@ class Job:
             self.notes.degrade(sentence)
         if self.clip.left_out:
             self.notes.warn(f"Not carried over: {', '.join(self.clip.left_out)}.")
-        self.reader: Reader = self._reader()
+        self.reader: Reader = open_reader(
+            self.clip,
+            self.context.threads,
+            rung=self.decoding.rung,
+            device=self.context.device,
+            degrade=self.notes.degrade,
+        )
         self._announce(done)
         self.pipeline = self._pipeline(done)
         self.notes.emit = self.pipeline.emit  # its threads note things, too, and events belong to the caller's thread
@@ -244,25 +251,19 @@ class Job:
             self.notes.warn(sentence)
         return segments
 
-    def _reader(self) -> Reader:
-        """The clip's reader, on the rung that proved itself on its frames; a GPU that cannot decode it is said aloud."""
+    def _choose_decoder(self) -> DecoderChoice:
+        """The rung that proved itself on the clip's frames; a GPU that cannot decode them is said aloud."""
         hardware = self.settings.hardware
-        self.decoding = choose_decoder(
+        choice = choose_decoder(
             self.clip,
             forced=hardware.decoder,
             prefer_gpu=hardware.prefer_gpu,
             require_gpu=self.settings.output.require_gpu,
             device=self.context.device,
         )
-        if self.decoding.fell_back and self.decoding.reason:
-            self.notes.degrade(self.decoding.reason)
-        return open_reader(
-            self.clip,
-            self.context.threads,
-            rung=self.decoding.rung,
-            device=self.context.device,
-            degrade=self.notes.degrade,
-        )
+        if choice.fell_back and choice.reason:
+            self.notes.degrade(choice.reason)
+        return choice
 
     def _provenance(self) -> Provenance | None:
         """What must be written into the output; asked for before the work, so that none is done in vain."""

@@ -28,7 +28,7 @@ Decoder = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="What decodes: auto, pyav, nvcodec or ffmpeg (ways to the GPU's decoder), cpu; one that is named must work.",
+        help="What decodes: auto, pyav, nvcodec or ffmpeg (ways to the GPU's decoder), or cpu; what is named must work.",
     ),
 ]
 Encoder = Annotated[

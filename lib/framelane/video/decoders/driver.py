@@ -37,7 +37,7 @@ _MEANINGS = (
     ),
     (r"OUT_OF_MEMORY|[Oo]ut of memory", f"{NVDEC} found no room in the card's memory for {{what}}."),
     (
-        r"NOT_SUPPORTED|not supported|[Uu]nsupported|not within range|lacks support",
+        r"NOT_SUPPORTED|not supported|[Uu]nsupported|not within range|lacking required|lacks support",
         f"{NVDEC} of this card does not decode {{what}} ({{line}}).",
     ),
 )
@@ -128,6 +128,6 @@ def _line(said: list[str], error: str) -> str:
     named = [
         line
         for line in said
-        if re.search(r"CUDA_ERROR|Cannot load|not supported|not within range|[Uu]nsupported", line)
+        if re.search(r"CUDA_ERROR|Cannot load|not supported|not within range|lacking required|[Uu]nsupported", line)
     ]
     return (named or [error])[-1].strip().rstrip(".").replace("\n", " ")

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from framelane.errors import FramelaneError, UsageError
-from framelane.video.clip import Clip
+from framelane.video.clip import Clip, open_container, video_stream
 from framelane.video.decoders.base import Broken, Pass, Rung, surface_format
 from framelane.video.decoders.driver import driver_problem, explain
 from framelane.video.ffmpeg import ffmpeg_program
@@ -60,7 +60,7 @@ class FfmpegRung(Rung):
         with tempfile.TemporaryFile() as log:
             process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
             try:
-                yield from _read(process.stdout, work)
+                yield from _lasting(_read(process.stdout, work), work.clip)
                 if process.wait():
                     raise EOFError(f"ffmpeg ended with {process.returncode}")
                 for _ in _DAMAGE.findall(_tail(log)):
@@ -91,7 +91,9 @@ def command(program: Path, work: Pass, *, accelerated: bool, version: tuple[int,
     gpu = work.device.split(":")[1] if ":" in work.device else "0"
     hardware = ["-hwaccel", "cuda", "-hwaccel_device", gpu, "-hwaccel_output_format", "cuda"] if accelerated else []
     # NUT has a tag for yuv420p10le and none for P010; 8-bit NV12 is taken apart here, where no range is guessed.
-    piped = "nv12" if surface_format(clip) == "nv12" else clip.pixel_format
+    # (From the program's own decoder full-range frames must stay as they are: swscale would squeeze them.)
+    squeezed = clip.pixel_format == "yuvj420p" and not accelerated
+    piped = "nv12" if surface_format(clip) == "nv12" and not squeezed else clip.pixel_format
     filters = [f"hwdownload,format={wanted}"] if wanted else []
     filters += [f"format={piped}"] if piped != wanted else []
     # NUT has no negative timestamps: the muxer would shift them all, by an amount nobody is told.
@@ -116,8 +118,6 @@ def shift(clip: Clip) -> int:
 
 def _index(clip: Clip) -> int:
     """The stream that PyAV decodes: its number in the file."""
-    from framelane.video.clip import open_container, video_stream
-
     with open_container(clip.path) as container:
         return int(video_stream(container, clip.path).index)
 
@@ -144,6 +144,27 @@ def _read(pipe: Any, work: Pass) -> Iterator[Any]:
                 yield ready
 
 
+def _lasting(frames: Iterator[Any], clip: Clip) -> Iterator[Any]:
+    """The frames, the last with the duration that the file gives it: NUT carries none."""
+    held = None
+    for frame in frames:
+        if held is not None:
+            yield held
+        held = frame
+    if held is not None:
+        held.duration = _duration(clip, held.pts) or held.duration
+        yield held
+
+
+def _duration(clip: Clip, pts: int) -> int:
+    """How long the file shows the frame with this timestamp; 0 where it does not say. Demuxes and decodes nothing."""
+    with open_container(clip.path) as container:
+        stream = video_stream(container, clip.path)
+        with contextlib.suppress(OSError):
+            container.seek(pts, stream=stream, backward=True)
+        return next((packet.duration or 0 for packet in container.demux(stream) if packet.pts == pts), 0)
+
+
 def _ticks(value: int, own: Fraction, base: Fraction) -> int:
     """A time in the pipe's ticks as the clip's: NUT's are a whole fraction of them, so that nothing is lost."""
     return round(value * Fraction(own) / base)
@@ -156,19 +177,22 @@ def planar(frame: Any, clip: Clip) -> Any:
     ready = frame
     if frame.format.name != clip.pixel_format:
         ready = av.VideoFrame(frame.width, frame.height, clip.pixel_format)
-        rows = -(-frame.height // 2)
-        luma, chroma = (np.frombuffer(p, np.uint8).reshape(-1, p.line_size) for p in frame.planes)
-        for plane, source in zip(
-            ready.planes,
-            (luma[: frame.height, : frame.width], chroma[:rows, : frame.width : 2], chroma[:rows, 1 : frame.width : 2]),
-            strict=True,
-        ):
+        for plane, source in zip(ready.planes, _parts(frame), strict=True):
             view = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
             view[: source.shape[0], : source.shape[1]] = source
     colour = clip.colour
     ready.colorspace, ready.color_range = colour.matrix, colour.range
     ready.color_primaries, ready.color_trc = colour.primaries, colour.transfer
     return ready
+
+
+def _parts(frame: Any) -> list[np.ndarray]:
+    """Luma, Cb and Cr of an 8-bit 4:2:0 frame, whether chroma lies in one plane or two."""
+    planes = [np.frombuffer(p, np.uint8).reshape(-1, p.line_size)[: p.height] for p in frame.planes]
+    if len(planes) == 2:
+        planes = [planes[0], planes[1][:, 0::2], planes[1][:, 1::2]]
+    half = -(-frame.width // 2)
+    return [planes[0][:, : frame.width], planes[1][:, :half], planes[2][:, :half]]
 
 
 def _tail(log: Any) -> str:
