@@ -36,6 +36,7 @@ from framelane.doctor.finding import Finding
 from framelane.doctor.redact import Secrets
 from framelane.errors import UsageError
 from framelane.jobs.mounts import remote_mounts
+from support import stub_driver
 from support.driver import in_machine_with
 
 SUBJECTS_OF = {
@@ -228,20 +229,33 @@ def test_a_rung_is_unproven_until_it_has_compared_frames(monkeypatch):
         names += [f"encode {rung} {codec}" for rung in (*codecs.CARD_RUNGS, "cpu") for codec in ("h264", "hevc")]
         return [Finding(name, "ok" if name in working or "cpu" in name else "note", "So.") for name in names]
 
-    summary, unproven = codecs.rungs(gpu=False, found=found())
+    summary, unproven = codecs.summary(gpu=False, found=found())
     assert (summary.status, summary.figures) == ("ok", {"decoder": "cpu", "encoder": "cpu"})
     assert "decode pyav, decode nvcodec" in unproven.evidence
-    summary, _ = codecs.rungs(gpu=True, found=found())
+    summary, _ = codecs.summary(gpu=True, found=found())
     assert (summary.status, "install.py --build" in summary.fix) == ("warning", True)
-    half, unproven = codecs.rungs(gpu=True, found=found("decode nvcodec"))  # NVDEC and no NVENC
+    half, unproven = codecs.summary(gpu=True, found=found("decode nvcodec"))  # NVDEC and no NVENC
     assert (half.status, half.figures) == ("warning", {"decoder": "nvcodec", "encoder": "cpu"})
     assert "decode nvcodec" not in unproven.figures["rungs"]
     works = found("decode pyav", "encode ffmpeg h264")
-    summary, unproven = codecs.rungs(gpu=True, found=works)
+    summary, unproven = codecs.summary(gpu=True, found=works)
     assert (summary.status, summary.figures) == ("ok", {"decoder": "pyav", "encoder": "ffmpeg"})
     monkeypatch.setitem(codecs.COMPARED, "decode ffmpeg", "a card, a day")
-    _, fewer = codecs.rungs(gpu=True, found=works)
+    _, fewer = codecs.summary(gpu=True, found=works)
     assert set(unproven.figures["rungs"].split(", ")) - set(fewer.figures["rungs"].split(", ")) == {"decode ffmpeg"}
+
+
+@stub_driver.needs_compiler
+def test_a_driver_that_is_too_old_is_named(tmp_path, monkeypatch):
+    """The real probes meet a driver compiled here that offers CUDA 9."""
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(stub_driver.build(tmp_path / "driver", version=9000)))
+    found = {
+        finding.name: finding for finding in child.in_child("codecs", 120, "Mend it.", rungs=["pyav", "ffmpeg", "cpu"])
+    }
+    for rung in ("pyav", "ffmpeg"):
+        assert found[f"decode {rung}"].status == "note"
+        assert "too old" in found[f"decode {rung}"].evidence
+    assert found["decode cpu"].status == "ok"
 
 
 # -- PyTorch, attention, ONNX Runtime ------------------------------------------------------------------------------------

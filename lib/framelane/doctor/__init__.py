@@ -31,6 +31,9 @@ _DRIVER = "Restart the machine or the runtime; if it happens again, install the 
 # Seconds after which a probe is ended. Importing torch and transformers from a cold disk alone can take 60 s.
 _LIMIT = {"packages": 120, "codecs": 180, "attention": 180, "kernels": 120, "onnx": 120, "storage": 90, "heat": 30}
 
+_TOGETHER = ("packages", "kernels", "attention", "heat")
+_RUNGS = ("cpu", "pyav", "nvcodec", "ffmpeg")
+
 Report = dict[str, Any]
 
 
@@ -92,15 +95,24 @@ def _as_json(hardware: Any) -> Report:
 
 def _findings(report: Report, wanted: tuple[str, ...], place: str, drives: Sequence[str]) -> Iterator[Finding]:
     """Everything that is not a matter of speed side by side; what is timed alone, after that."""
-    from framelane.doctor import space, storage
+    from framelane.doctor import codecs, space, storage
 
     computes = bool(report["hardware"]["torch_cuda"])
     gpu = computes or bool(report["hardware"]["gpu"])
-    arguments: dict[str, dict[str, Any]] = {"attention": {"gpu": computes}, "codecs": {"gpu": gpu}}
-    together = [name for name in ("packages", "codecs", "kernels", "attention", "heat") if name in wanted]
+    calls: list[tuple[str, str, dict[str, Any]]] = [
+        (name, "", {"gpu": computes} if name == "attention" else {}) for name in _TOGETHER if name in wanted
+    ]
+    if "codecs" in wanted:
+        # Where a driver answers, each rung has a process of its own: one that crashes leaves the others their say.
+        groups = [[rung] for rung in _RUNGS] if gpu else [[*_RUNGS]]
+        calls = [*(("codecs", f"video {rungs[0]}", {"rungs": rungs}) for rungs in groups), *calls]
+    found: list[Finding] = []
     with ThreadPoolExecutor(2) as pool:
-        for found in pool.map(lambda name: _ask(name, **arguments.get(name, {})), together):
-            yield from found
+        for answer in pool.map(lambda call: _ask(call[0], name=call[1], **call[2]), calls):
+            found += answer
+    yield from found
+    if "codecs" in wanted:
+        yield from codecs.summary(gpu, found)
     if "onnx" in wanted:
         yield from _ask("onnx", gpu=gpu)
         yield from _wrong_cuda(report)

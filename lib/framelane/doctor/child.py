@@ -22,13 +22,14 @@ _MARK = "framelane-findings:"
 _PATIENCE_S = 2.0  # for a killed process to be gone; one that waits for a dead mount cannot be killed at all
 
 
-def in_child(subject: str, limit_s: float, fix: str, **arguments: Any) -> list[Finding]:
+def in_child(subject: str, limit_s: float, fix: str, name: str = "", **arguments: Any) -> list[Finding]:
     """The findings of a subject, looked at in a fresh interpreter.
 
     Args:
         subject: a module beside this one with a ``probe`` that returns findings.
         limit_s: seconds after which it is killed.
         fix: what to do where it hangs or crashes.
+        name: of the finding that then says so; else the subject's.
         **arguments: for ``probe``; JSON-able.
 
     Returns:
@@ -40,19 +41,19 @@ def in_child(subject: str, limit_s: float, fix: str, **arguments: Any) -> list[F
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True
         )
     except OSError as error:
-        return [Finding(subject, "error", f"The probe could not be started ({chain(error)}).", fix)]
+        return [Finding(name or subject, "error", f"The probe could not be started ({chain(error)}).", fix)]
     try:
         out, err = process.communicate(timeout=limit_s)
     except subprocess.TimeoutExpired:
         _kill(process)
-        return [Finding(subject, "error", f"The probe did not answer within {limit_s:g} s and was ended.", fix)]
+        return [Finding(name or subject, "error", f"The probe did not answer within {limit_s:g} s and was ended.", fix)]
     except BaseException:
         _kill(process)
         raise
     line = next((line for line in _text(out).splitlines() if line.startswith(_MARK)), None)
     if line is not None and process.returncode == 0:
         return [Finding(**found) for found in json.loads(line.removeprefix(_MARK))]
-    return [Finding(subject, "error", _end(process.returncode, _text(err)), fix)]
+    return [Finding(name or subject, "error", _end(process.returncode, _text(err)), fix)]
 
 
 def _text(data: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -31,18 +31,23 @@ _BUILD = (
 )
 
 
-def probe(gpu: bool) -> list[Finding]:
-    """Every rung of the decoders and of the encoders.
+def probe(rungs: Sequence[str]) -> list[Finding]:
+    """Decoders and encoders of some rungs.
 
     Args:
-        gpu: whether there is a GPU.
+        rungs: ``cpu`` and any of :data:`CARD_RUNGS`.
     """
+    found: list[Finding] = []
     with tempfile.TemporaryDirectory(prefix="framelane-") as name:
         folder = Path(name)
-        decoded = [decoder_of_the_cpu(folder), *(decoder_of_the_card(rung, folder) for rung in CARD_RUNGS)]
-        encoded = [encoder_of_the_cpu(folder, codec) for codec in _CODECS]
-        encoded += [encoder_of_the_card(rung, folder, codec) for rung in CARD_RUNGS for codec in _CODECS]
-    return [*decoded, *encoded, *rungs(gpu, [*decoded, *encoded])]
+        for rung in rungs:
+            found.append(decoder_of_the_cpu(folder) if rung == "cpu" else decoder_of_the_card(rung, folder))
+            for codec in _CODECS:
+                encoder = (
+                    encoder_of_the_cpu(folder, codec) if rung == "cpu" else encoder_of_the_card(rung, folder, codec)
+                )
+                found.append(encoder)
+    return found
 
 
 def decoder_of_the_cpu(folder: Path) -> Finding:
@@ -99,14 +104,14 @@ def encoder_of_the_card(rung: str, folder: Path, codec: str) -> Finding:
     return judged(name, f"{GPU_ENCODERS[codec]} through {rung}", trip, _GOOD_DB, f"{_AVOID} --encoder cpu.")
 
 
-def rungs(gpu: bool, found: list[Finding]) -> Iterator[Finding]:
+def summary(gpu: bool, found: Sequence[Finding]) -> Iterator[Finding]:
     """What the rungs come to: which would be chosen here, and which of them nobody has compared on a card yet.
 
     Args:
         gpu: whether there is a GPU.
-        found: the findings of all rungs.
+        found: the findings of :func:`probe` for all rungs; others are passed over.
     """
-    works = {finding.name: finding.status == "ok" for finding in found}
+    works = {f.name: f.status == "ok" for f in found if f.name.split()[0] in ("decode", "encode")}
     decoder, encoder = (_first(works, f"{way} {{}}{codec}") for way, codec in (("decode", ""), ("encode", " h264")))
     figures: dict[str, Figure] = {"decoder": decoder, "encoder": encoder}
     said = f"By itself, framelane decodes H.264 through {decoder} here and encodes it through {encoder}"
