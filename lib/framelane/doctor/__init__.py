@@ -99,9 +99,8 @@ def _findings(report: Report, wanted: tuple[str, ...], place: str, drives: Seque
 
     computes = bool(report["hardware"]["torch_cuda"])
     gpu = computes or bool(report["hardware"]["gpu"])
-    calls: list[tuple[str, str, dict[str, Any]]] = [
-        (name, "", {"gpu": computes} if name == "attention" else {}) for name in _TOGETHER if name in wanted
-    ]
+    arguments: dict[str, Any] = {"attention": {"gpu": computes}}
+    calls: list[tuple[str, str, Any]] = [(name, "", arguments.get(name, {})) for name in _TOGETHER if name in wanted]
     if "codecs" in wanted:
         # Where a driver answers, each rung has a process of its own: one that crashes leaves the others their say.
         groups = [[rung] for rung in _RUNGS] if gpu else [[*_RUNGS]]
