@@ -3,7 +3,7 @@
 How CRF and CQ compare: x264's rate factor (CRF) and NVENC's target quality (CQ, ``targetQuality`` of NVIDIA's Video Codec
 SDK) both run from 0 to 51, lower is better, and six steps halve or double the bits. They are not the same scale: CRF
 weighs motion (mb-tree) where CQ of a fast preset does not, so at the same number NVENC's file is larger at about the same
-quality. ``output.quality`` goes to both unchanged; tests/gpu/test_encoders.py measures both on a real card. FFmpeg takes a
+quality. ``output.quality`` goes to both unchanged; tests/gpu/test_encoding_on_a_card.py measures both on a real card. FFmpeg takes a
 CQ of 0 for "none given", so 0 becomes 1.
 """
 
