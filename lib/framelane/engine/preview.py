@@ -18,6 +18,7 @@ from framelane.engine.events import Event
 from framelane.errors import chain
 from framelane.video.colour import to_rgb
 from framelane.video.frames import FrameBatch
+from framelane.video.surface import Surface
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -105,17 +106,12 @@ def small(batch: FrameBatch, index: int, aspect: float = 1.0, longest: int = LON
     """
     import cv2
 
-    plain = not batch.touched and not _on_device(batch.planes[index])
+    plain = not batch.touched and not isinstance(batch.planes[index], Surface)
     pixels = _of_decoded(batch, index, longest) if plain else _of_rgb(batch, index, longest)
     height, width = pixels.shape[:2]
     scale = min(longest / (width * aspect), longest / height, 1.0)
     size = (max(1, round(width * aspect * scale)), max(1, round(height * scale)))
     return pixels if size == (width, height) else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-
-
-def _on_device(frame: Any) -> bool:
-    """Whether a frame's planes are not the host's: then its RGB is asked for, which is made where they lie."""
-    return not hasattr(frame, "reformat") or not frame.format.components
 
 
 def _of_decoded(batch: FrameBatch, index: int, longest: int) -> Picture:
