@@ -16,11 +16,12 @@ from framelane.engine.checkpoint import Segment, WorkFolder
 from framelane.engine.control import Control
 from framelane.engine.events import Event, Listener
 from framelane.engine.first_pass import first_pass
-from framelane.engine.guard import Guard, Held
+from framelane.engine.guard import Guard, Held, thresholds
 from framelane.engine.pipeline import Pipeline, Plan
+from framelane.engine.preview import Preview
 from framelane.engine.sensors import open_sources
 from framelane.errors import FramelaneError, OutOfMemory
-from framelane.identity import asked_for, frames_settings, go_on_as_begun
+from framelane.identity import asked_for, encoded_with, frames_settings, go_on_as_begun
 from framelane.machine import usable_cores
 from framelane.memory import free_memory, keep_memory_flat
 from framelane.processors.base import Context, Processor, create
@@ -30,10 +31,11 @@ from framelane.schema import Settings
 from framelane.sealing import Made, Sealing
 from framelane.settings import Loaded
 from framelane.video.clip import Clip, fingerprint, probe, require_file
-from framelane.video.codecs import choose_encoder
+from framelane.video.decoders import DecoderChoice, choose_decoder
+from framelane.video.encoders import choose_encoder, spec_of
 from framelane.video.reader import Reader, open_reader
 from framelane.video.scale import twin, working_size
-from framelane.video.writer import EncodeSpec, SegmentWriter, encode_spec, open_writer
+from framelane.video.writer import EncodeSpec, SegmentWriter, open_writer
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class Job:
         cancel: set by anyone to stop.
         held: what the guard had set at the end of the clip before (``report["guard"]["held"]``).
         watch: makes the guard's control; tests give other sensors.
+        pause: set while the work is to wait.
     """
 
     def __init__(
@@ -112,10 +115,11 @@ class Job:
         cancel: threading.Event,
         held: Held | None = None,
         watch: Callable[[Guard, Settings, Path, str], Control] = watch,
+        pause: threading.Event | None = None,
     ) -> None:
         self.source, self.output, self.asked = source, output, loaded
         self.listener, self.cancel = listener, cancel
-        self.held, self.watch = held or {}, watch
+        self.held, self.pause, self.watch = held or {}, pause or threading.Event(), watch
         self.processor: Processor = create(processor)
         self._use(loaded)
         self.notes = Notes(listener)
@@ -167,8 +171,8 @@ class Job:
             return self.asked
         taken, differences = go_on_as_begun(begun, self.processor.name, self.asked)
         wanted = taken.settings
-        on_gpu = choose_device(wanted, lambda _: None) == "cuda"
-        if choose_encoder(wanted.output.codec, on_gpu, wanted.output.require_gpu).name != begun.get("encoder"):
+        device, encoder = choose_device(wanted, lambda _: None), str(begun.get("encoder"))
+        if choose_encoder(self.clip, wanted, device, True, encoder).name != encoder:
             return self.asked  # it starts anew, and then with what fits this machine
         if differences:
             self.notes.warn(f"The clip was begun under another profile and goes on as it was begun: {differences}.")
@@ -213,35 +217,32 @@ class Job:
     # -- process -----------------------------------------------------------------------------------------------------
 
     def _process(self) -> list[Segment]:
-        wanted = self.settings.output
-        encoder = choose_encoder(wanted.codec, self.context.device == "cuda", wanted.require_gpu)
-        if encoder.reason:
-            self.notes.degrade(encoder.reason)
+        self.decoding = self._choose_decoder()
         out = self.processor.open(self.clip, self.context)  # first: settings that do not fit leave no folder behind
         self.provenance = self._provenance()
+        begun = str(self.work.begun().get("encoder", ""))
+        self.twin = twin(self.clip, out.size)
+        self.encoder = choose_encoder(self.twin, self.settings, self.context.device, out.touches, begun)
+        if self.encoder.reason:
+            self.notes.degrade(self.encoder.reason)
         by = self.loaded.origin["hardware.working_height"]
         if isinstance(self.processor, Scaled) and by.startswith("profile"):
             self.notes.degrade(self.processor.sentence(self.clip, by))
-        done = self._finished_segments(encoder.name)
+        done = self._finished_segments(self.encoder.name)
         self.spec: EncodeSpec
-        self.twin = twin(self.clip, out.size)
-        self.spec, lost = encode_spec(
-            self.twin,
-            encoder=encoder.name,
-            quality=wanted.quality,
-            preset=wanted.preset,
-            threads=self.context.threads,
-            touches=out.touches,
-        )
+        self.spec, lost = spec_of(
+            self.twin, self.settings, self.encoder,
+            threads=self.context.threads, touches=out.touches, device=self.context.device,
+        )  # fmt: skip
         for sentence in lost:
             self.notes.degrade(sentence)
         if self.clip.left_out:
             self.notes.warn(f"Not carried over: {', '.join(self.clip.left_out)}.")
-        self.reader: Reader = open_reader(self.clip, self.context.threads)
+        self.reader: Reader = self._open_reader()
         self._announce(done)
         if (looking := self.processor.first_pass()) is not None:
             self.processor.learn(self._look(looking))
-            self.reader = open_reader(self.clip, self.context.threads)  # what it warns of is said once
+            self.reader = self._open_reader()  # what it warns of is said once
         self.pipeline = self._pipeline(self.processor, self.work, done, self.listener)
         segments = self._run(self.pipeline)
         for sentence in self.reader.warnings:
@@ -265,6 +266,29 @@ class Job:
             return first_pass(self.work.path, self._identity(self.spec.encoder), self.listener, make)
         finally:
             looking.close()
+
+    def _open_reader(self) -> Reader:
+        return open_reader(
+            self.clip,
+            self.context.threads,
+            rung=self.decoding.rung,
+            device=self.context.device,
+            degrade=self.notes.degrade,
+        )
+
+    def _choose_decoder(self) -> DecoderChoice:
+        """The rung that proved itself on the clip's frames; a GPU that cannot decode them is said aloud."""
+        hardware = self.settings.hardware
+        choice = choose_decoder(
+            self.clip,
+            forced=hardware.decoder,
+            prefer_gpu=hardware.prefer_gpu,
+            require_gpu=self.settings.output.require_gpu,
+            device=self.context.device,
+        )
+        if choice.fell_back and choice.reason:
+            self.notes.degrade(choice.reason)
+        return choice
 
     def _provenance(self) -> Provenance | None:
         """What must be written into the output; asked for before the work, so that none is done in vain."""
@@ -290,7 +314,7 @@ class Job:
         return {
             "encoder": encoder,
             "models": [[model["name"], model["sha256"]] for model in self.context.models],
-            **self._wanted(self.loaded),
+            **encoded_with(encoder, self._wanted(self.loaded)),
         }
 
     def _wanted(self, loaded: Loaded) -> dict[str, Any]:
@@ -319,10 +343,12 @@ class Job:
             frames=self.clip.expected_frames,
             empty_cache_every=self.settings.hardware.empty_cache_every,
             held=self.held,
+            device=self.context.device,
         )
         hardware, asked = self.settings.hardware, fallback.lines(self.asked.settings, self.clip)
         guard = Guard(self.settings.guard, hardware.batch_size, asked, self.asked.settings.hardware.stride)
         self.control = self.watch(guard, self.settings, self.work.path, self.context.device)
+        self.control.user_pause = self.pause
         return Pipeline(
             self.reader,
             processor,
@@ -334,11 +360,18 @@ class Job:
             notes=self.notes.saved,
             cancel=self.cancel,
             control=self.control,
+            preview=self._preview(),
         )
+
+    def _preview(self) -> Preview:
+        aspect = float(self.clip.sample_aspect or 1) ** (-1 if self.clip.orientation.swaps_sides else 1)
+        says = self.provenance.mark.text if self.provenance else ""
+        return Preview(self.settings.engine.preview_s, aspect, says)
 
     def _announce(self, done: list[Segment]) -> None:
         frames = {"frames": self.clip.expected_frames, "resumed_at_frame": sum(s.record.info.frames for s in done)}
-        self.listener(Event(event="start", **self._made_with(), **frames))
+        limits = thresholds(self.settings.guard)
+        self.listener(Event(event="start", **self._made_with(), **frames, guard=limits))
 
     def _made_with(self) -> dict[str, Any]:
         """What events and report say of the job (promise 4: what is actually used)."""
@@ -349,7 +382,12 @@ class Job:
             "processor": self.processor.name,
             "device": self.context.device,
             "decoder": self.reader.decoder,
-            "encoder": f"{spec.encoder} {spec.preset} crf {spec.quality} {spec.pixel_format} ({spec.threads} threads)",
+            "rungs_refused": [
+                {"stage": stage, "rung": probe.name, "reason": probe.reason}
+                for stage, refused in (("decode", self.decoding.refused), ("encode", self.encoder.refused))
+                for probe in refused
+            ],
+            "encoder": spec.described,
             "profile": self.settings.profile,
             "mode": self.settings.mode,
             "working_size": list(self.processor.shown) if isinstance(self.processor, Scaled) else None,
@@ -388,7 +426,7 @@ class Job:
         )
 
     def _describe(self, made: Made, metrics: dict[str, Any]) -> dict[str, Any]:
-        seconds = time.monotonic() - self.started
+        seconds = time.monotonic() - self.started - self.control.user_paused_s
         meter = self.pipeline.meter
         return {
             **self._made_with(),

@@ -31,7 +31,7 @@ def _plain(stream: IO[str]) -> Callable[[Event], None]:
 
     def view(event: Event) -> None:
         kind = event["event"]
-        if kind in ("failed", "cancelled", "sealing"):
+        if kind in ("failed", "cancelled", "sealing", "plan", "preview"):
             return  # said once, by whoever reports the error
         if kind == "progress":
             if time.monotonic() - shown[0] < _PLAIN_EVERY_S:
@@ -76,7 +76,7 @@ def _show(progress: Any, task: Any, event: Event, console: Any) -> None:
         progress.update(
             task, description=f"{event['processor']} on {event['device']}", completed=event["resumed_at_frame"]
         )
-    elif kind in ("warning", "degraded", "recovered"):
+    elif kind in ("warning", "degraded", "recovered", "paused", "resumed", "died"):
         console.print(f"! {event['message']}", markup=False, highlight=False)
     elif kind == "batch":
         if event.get("state") != "running" and event.get("message"):

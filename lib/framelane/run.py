@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from framelane import hardware
+from framelane import hardware, tuned
 from framelane import settings as settings_module
 from framelane.engine.events import Event
 from framelane.engine.guard import Held
@@ -30,6 +30,7 @@ def process_video(
     progress: Callable[[Event], None] | None = None,
     cancel: threading.Event | None = None,
     held: Held | None = None,
+    pause: threading.Event | None = None,
     **settings: Any,
 ) -> Result:
     """Process one clip. A job that was interrupted goes on where its last finished segment ended.
@@ -45,6 +46,7 @@ def process_video(
         progress: called with every event, in this thread; ``print`` shows sentences.
         cancel: set it to stop; finished segments are kept.
         held: ``report["guard"]["held"]`` of the clip before on this machine: the guard begins where it ended there.
+        pause: set while the work is to wait; it goes on when it is cleared.
         **settings: sections as dicts, as in ``attention={"method": "rollout"}``.
 
     Returns:
@@ -64,7 +66,7 @@ def process_video(
         begun = True
         listener(event)
 
-    job = Job(Path(clip), processor, Path(output), loaded, emit, cancel or threading.Event(), held)
+    job = Job(Path(clip), processor, Path(output), loaded, emit, cancel or threading.Event(), held, pause=pause)
     try:
         return job.run()
     except KeyboardInterrupt as interrupt:
@@ -93,4 +95,5 @@ def load_settings(
         config=Path(config) if config else None,
         overrides=overrides,
         detected_profile=detected,
+        machine=tuned.read().layer,
     )

@@ -190,13 +190,19 @@ class EngineSettings(Section):
         ge=0,
         description="free disk space in MB that must remain, else a job does not start, or stops after a segment",
     )
+    preview_s: float = Field(
+        0,
+        ge=0,
+        le=60,
+        description="seconds between two previews of the current frame, before and after, among the events; 0 makes none",
+    )
 
 
 class OutputSettings(Section):
     """The file that comes out."""
 
     codec: Literal["h264", "hevc"] = Field("h264", description="video codec")
-    quality: int = Field(20, ge=0, le=51, description="CRF (x264, x265): lower is better and larger")
+    quality: int = Field(20, ge=0, le=51, description="CRF (x264, x265) or CQ (NVENC): lower is better and larger")
     preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"] = (
         Field("medium", description="x264/x265 preset: slower is smaller")
     )

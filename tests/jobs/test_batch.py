@@ -107,7 +107,7 @@ def test_a_bad_clip_never_stops_a_batch(workplace, executor):  # noqa: F811
         False,
         True,
     ]
-    assert any(e["event"] == "warning" and "SIGKILL" in e["message"] for e in events)
+    assert any(e["event"] == "died" and "SIGKILL" in e["message"] for e in events)
     assert frame_hashes(workplace / "out" / "once-2.mp4") == frame_hashes(workplace / "out" / "z.mp4")
 
 

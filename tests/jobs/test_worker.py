@@ -15,10 +15,11 @@ import pytest
 
 import framelane
 import support.processors  # noqa: F401
-from framelane.jobs.executors import WorkerProcess, cause_of_death
+from framelane.jobs.executors import WorkerProcess
 from framelane.jobs.spec import JobSpec
 from framelane.jobs.worker import process
 from framelane.models import kept
+from framelane.obituary import cause_of_death
 from framelane.processors.attention import sources
 from support.batches import FAST, TESTS, alive, cut, workplace  # noqa: F401
 from support.clips import WALKER, needs_ffmpeg

@@ -130,6 +130,15 @@ class Deadly(Averager):
         return super().infer(batch)
 
 
+class SlowCopy(Copy):
+    """Touches nothing, twenty frames a second: slow enough to be asked something in the middle, and light."""
+
+    name = "slow_copy"
+
+    def infer(self, batch):
+        time.sleep(0.05 * len(batch))
+
+
 class Chatty(Copy):
     """Writes to standard output and reads standard input, as libraries do that think they are alone."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +14,8 @@ from framelane.cli.options import (
     Config,
     Consent,
     Debug,
+    Decoder,
+    Encoder,
     Exclude,
     Include,
     Mode,
@@ -24,10 +28,12 @@ from framelane.cli.options import (
     tell,
 )
 from framelane.cli.plan import show_plan
+from framelane.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from framelane.engine.controls import Controls
     from framelane.jobs.state import BatchResult
 
 _STYLES = {"done": "green", "failed": "red", "skipped": "dim", "waiting": "yellow"}
@@ -51,12 +57,21 @@ def batch(
             "--on-done", help="At the end: a command (no shell; {done}, {failed}, {out}, …) or a web address."
         ),
     ] = None,
+    controls: Annotated[
+        str | None,
+        typer.Option(
+            help='- reads JSON lines from standard input: {"control": "pause"}, resume, stop_after, cancel; the batch ends '
+            "where its input ends."
+        ),
+    ] = None,
     mode: Mode = None,
     profile: Profile = None,
     config: Config = None,
     assignments: Set = None,
     events: Annotated[str | None, typer.Option(help="Write events as JSON lines to a file, or to - (stdout).")] = None,
+    decoder: Decoder = None,
     require_gpu: RequireGpu = False,
+    encoder: Encoder = None,
     consent: Consent = None,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
@@ -65,6 +80,7 @@ def batch(
 
     from framelane.jobs.batch import process_folder
 
+    switches = listening(controls)
     with event_sink(events) as sink:
         result = process_folder(
             folder,
@@ -73,7 +89,7 @@ def batch(
             mode=mode,
             profile=profile,
             config=config,
-            overrides=overrides_of(assignments, require_gpu, consent),
+            overrides=overrides_of(assignments, require_gpu, consent, decoder=decoder, encoder=encoder),
             include=include or (),
             exclude=exclude or (),
             order=order,
@@ -83,6 +99,7 @@ def batch(
             executor=executor,
             address=address,
             progress=sink,
+            controls=switches,
             on_done=on_done,
             planned=lambda plan: show_plan(plan, to_stderr=events == "-"),
         )
@@ -90,6 +107,31 @@ def batch(
     if result.page:
         tell(f"Page    {result.page}")
     raise typer.Exit(result.exit_code)
+
+
+def listening(source: str | None) -> Controls:
+    """Controls that are read from standard input, where that is asked for.
+
+    When the input ends, whoever started the batch is gone, and it goes at once: a command that follows must not find a job
+    taken by somebody who is about to leave. Finished segments survive that as they survive anything.
+
+    Args:
+        source: ``"-"``; None reads nothing.
+
+    Raises:
+        UsageError: something else is named.
+    """
+    from framelane.engine.controls import Controls
+
+    controls = Controls()
+    if source is None:
+        return controls
+    if source != "-":
+        raise UsageError(f"--controls {source!r} is unknown; the only source is -, the standard input.")
+    # A file of its own: at its end Python closes sys.stdin, and would meet the thread that reads from it.
+    lines = os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8", errors="replace")
+    controls.follow(lines, lambda problem: print(f"! {problem}", file=sys.stderr, flush=True), lambda: os._exit(130))
+    return controls
 
 
 def summary(result: BatchResult) -> Table:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from framelane.engine.controls import PAUSED, RESUMED
 from framelane.engine.events import Event
 from framelane.engine.guard import Action, Guard, Held
 from framelane.engine.monitor import Monitor, Source
@@ -33,6 +34,7 @@ class Control:
         sources: what is sampled.
         period_s: seconds between samples; 0 leaves it to the caller to call ``monitor.tick()``.
         clock: seconds that never go back.
+        user_pause: set while the user wants the work to wait.
     """
 
     def __init__(
@@ -42,7 +44,9 @@ class Control:
         *,
         period_s: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
+        user_pause: threading.Event | None = None,
     ) -> None:
+        self.user_pause = user_pause or threading.Event()
         self.guard = guard or Guard(GuardSettings(enabled=False), 1)
         self.acts = guard is not None and guard.settings.enabled
         self.clock, self.period_s = clock, period_s
@@ -56,6 +60,8 @@ class Control:
         self._begun = clock()
         self._flushed = 0
         self._rested: float | None = None
+        self._user_paused_s = 0.0
+        self._user_pause_began: float | None = None
 
     def start(self, emit: Callable[[Event], None], notes: dict[str, Any], held: Held) -> None:
         """Begin to sample.
@@ -95,8 +101,12 @@ class Control:
         Args:
             stopped: whether the job is being ended; no wait outlasts that.
         """
-        if not self.acts:
-            return
+        if self.acts:
+            self._restrain(stopped)
+        self._wait_for_user(stopped)
+        self._rested = time.monotonic()
+
+    def _restrain(self, stopped: Callable[[], bool]) -> None:
         if self.emergency:
             if self._flushed % _FLUSH_EVERY == 0:
                 free_memory()
@@ -112,7 +122,27 @@ class Control:
             if not self.monitor.newest():  # the sensors hang: a pause ends all the same
                 self._step({}, self.clock())
         self.paused_s += self.clock() - begun
-        self._rested = time.monotonic()
+
+    def _wait_for_user(self, stopped: Callable[[], bool]) -> None:
+        if not self.user_pause.is_set() or stopped():
+            return
+        with self._lock:
+            self._user_pause_began = self.clock()
+            self.emit(Event(event="paused", pause=1, message=PAUSED))
+        while self.user_pause.is_set() and not stopped():
+            self._sleep(_WAIT_S, stopped)
+        with self._lock:
+            self._user_paused_s, self._user_pause_began = self.user_paused_s, None
+            still = self.acts and bool(self.guard.value("pause"))
+            why = f"; the guard's pause lasts: {self.guard.reason('pause', self.monitor.newest())}" if still else ""
+            self.emit(Event(event="resumed", pause=int(still), message=f"{RESUMED}{why}"))
+
+    @property
+    def user_paused_s(self) -> float:
+        """Seconds for which the user had the work wait, up to now."""
+        with self._lock:
+            began = self._user_pause_began
+            return self._user_paused_s + (0.0 if began is None else self.clock() - began)
 
     def _sleep(self, seconds: float, stopped: Callable[[], bool]) -> None:
         until = time.monotonic() + seconds
@@ -144,6 +174,9 @@ class Control:
 
     def _say(self, action: Action, now: float) -> None:
         after = round(now - self._begun, 1)
+        value = action.value
+        if action.kind == "pause" and self._user_pause_began is not None:
+            value = 1  # whatever the guard does: the user's pause lasts
         self.count += 1
         if self.count <= _SAID:
             self.actions.append({"after_s": after, **asdict(action)})
@@ -152,7 +185,7 @@ class Control:
             Event(
                 event="degraded" if action.worse else "recovered",
                 message=action.sentence,
-                **{_KEYS.get(action.kind, action.kind): action.value, "rule": action.rule, "after_s": after},
+                **{_KEYS.get(action.kind, action.kind): value, "rule": action.rule, "after_s": after},
             )
         )
 
@@ -160,6 +193,7 @@ class Control:
         """For the report: what the sensors saw, what was done, and what the next clip should begin with."""
         return {
             "sensors": self.monitor.summary(),
+            "paused_by_user_s": round(self.user_paused_s, 1),
             "guard": {
                 "actions": self.actions,
                 "actions_in_all": self.count,

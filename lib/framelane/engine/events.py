@@ -1,9 +1,10 @@
 """What a job says while it runs: one JSON-able dict an event.
 
 ``start`` (clip, output, frames, resumed_at_frame, device, decoder, encoder, profile, mode, …), ``progress`` (frame,
-frames, fps, eta_s, stage_ms; ``ram`` in %, and ``gpu`` with load and memory in %, °C and W where there is one), ``segment``
-(index, frames), ``sealing``, ``degraded``, ``recovered`` and ``warning`` (message), ``done`` (output, …), ``failed`` and
-``cancelled`` (message).
+frames, fps, eta_s, stage_ms; ``ram`` in %, and ``gpu`` with load and memory in %, °C and W where there is one),
+``segment`` (index, frames), ``sealing``, ``degraded``, ``recovered`` and ``warning`` (message), ``done`` (output, …),
+``failed`` and ``cancelled`` (message). ``paused`` and ``resumed`` (message) are the user's. Whatever pauses the work or
+ends that has ``pause``: 1 or 0, whether it rests from here on.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Meter:
     busy: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     seen: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
     started: float = field(default_factory=time.monotonic)
+    paused_s: float = 0.0
 
     def add(self, stage: str, seconds: float, frames: int) -> None:
         """Note that ``stage`` was busy for ``seconds`` with ``frames`` frames."""
@@ -48,7 +50,7 @@ class Meter:
 
     def progress(self) -> Event:
         """A ``progress`` event for this moment, without the time that is left."""
-        elapsed = time.monotonic() - self.started
+        elapsed = time.monotonic() - self.started - self.paused_s
         fps = self.written / elapsed if elapsed > 0 else 0.0
         frame = self.first + self.written
         return Event(

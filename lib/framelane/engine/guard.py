@@ -44,6 +44,21 @@ _MOST_RELAPSES = 4
 _QUIET = 10  # times recover_s without a switch, and relapses are forgotten
 
 
+def thresholds(settings: GuardSettings) -> dict[str, dict[str, float | str | bool]]:
+    """For every rule, what it watches and where it acts, for whoever draws it; empty where the guard is off.
+
+    Returns:
+        By rule: ``sensor`` (its name in a sample), ``enter`` and ``leave``, and ``low``: whether it is low values that are
+        bad. ``thermal_margin`` is °C below the slowdown point, so on a curve of temperatures the limit is at
+        ``gpu_slowdown - enter``.
+    """
+    found: dict[str, dict[str, float | str | bool]] = {}
+    for name, (sensor, _) in QUANTITIES.items() if settings.enabled else ():
+        rule: GuardRule = getattr(settings, name)
+        found[name] = {"sensor": sensor, "enter": rule.enter, "leave": rule.leave, "low": rule.low}
+    return found
+
+
 @dataclass(frozen=True)
 class Rung:
     """One step of an expanded ladder: ``kind`` as in the settings, and its value (frames, lines, N, share of time)."""

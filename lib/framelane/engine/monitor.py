@@ -117,12 +117,17 @@ class Monitor:
         return dict(sample) if self.clock() - taken <= max(STALE_S, 3 * self.period_s) else {}
 
     def progress(self) -> dict[str, Any]:
-        """What a ``progress`` event carries: ``ram`` in %, and ``gpu`` where there is one (load and memory in %, °C, W)."""
+        """What a ``progress`` event carries: ``ram`` in %, and ``gpu`` where there is one (load and memory in %, °C, W).
+
+        ``sensors`` has all that people watch, under the names of ``sensors``; what this machine lacks is absent.
+        """
         sample = self.newest()
+        watched = {name: round(sample[name], 1) for name in WATCHED if name in sample}
         gpu = {short: round(sample[name], 1) for short, name in _SHOWN.items() if name in sample}
         return {
             **({"ram": round(sample["ram"], 1)} if "ram" in sample else {}),
             **({"gpu": gpu} if gpu else {}),
+            **({"sensors": watched} if watched else {}),
         }
 
     def summary(self) -> dict[str, dict[str, float]]:
@@ -140,3 +145,11 @@ class Monitor:
 
 
 _SHOWN = {"load": "gpu_load", "memory": "gpu_memory", "temperature": "gpu_temperature", "power_w": "gpu_power_w"}
+
+WATCHED = (
+    "gpu_load", "encoder_load", "decoder_load", "gpu_memory", "gpu_memory_used_mib", "gpu_memory_total_mib", "vram",
+    "gpu_temperature", "gpu_slowdown", "thermal_margin", "gpu_power_w", "gpu_power_limit_w", "throttled_heat",
+    "throttled_power", "ram", "ram_used_gb", "ram_total_gb", "process_ram", "process_ram_gb", "swap", "cpu",
+    "cpu_temperature", "disk_free_mb", "disk_spare_mb",
+)  # fmt: skip
+"""What a dashboard draws, of what the monitor reads."""

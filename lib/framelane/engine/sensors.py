@@ -4,13 +4,15 @@ Quantities, by name: shares are in %, temperatures in °C, memory in GB (10^9 by
 
 ========================  =============================================================================================
 ``gpu_load``              of the GPU; ``encoder_load`` and ``decoder_load`` of its video engines
-``gpu_memory``            of the GPU's memory in use by anybody, PyTorch's cache included
+``gpu_memory``            of the GPU's memory in use by anybody, PyTorch's cache included; ``gpu_memory_used_mib`` and
+                          ``gpu_memory_total_mib`` are what ``nvidia-smi`` shows, in MiB (2^20 bytes)
 ``vram``                  of the memory that this job may use, what is in use; what PyTorch only keeps cached is free
 ``gpu_temperature``       ``gpu_slowdown`` is where the device slows itself down
 ``thermal_margin``        °C left to that point: of the GPU in use, or of the hottest zone of a Tegra board
 ``gpu_clock_mhz``         ``gpu_clock_max_mhz``; ``throttled_heat`` and ``throttled_power`` are 1 while the driver throttles
-``gpu_power_w``           power of the GPU, or of the board
-``ram``                   of the machine's or the container's memory; with ``hardware.ram_limit`` at least ``process_ram``
+``gpu_power_w``           power of the GPU, or of the board; ``gpu_power_limit_w`` is its present limit
+``ram``                   of the machine's or the container's memory; with ``hardware.ram_limit`` at least ``process_ram``;
+                          ``ram_used_gb`` of ``ram_total_gb``
 ``process_ram_gb``        resident memory of this process; ``process_ram`` is that as a share of ``hardware.ram_limit``
 ``swap``, ``cpu``         in use
 ``cpu_temperature``       the hottest sensor of the CPU
@@ -33,7 +35,7 @@ from framelane.engine.monitor import Reading, Source
 from framelane.machine import memory, visible_gpu
 from framelane.schema import Settings
 
-GIB = 1 << 30
+GIB, MIB = 1 << 30, 1 << 20
 UNKNOWN_SLOWDOWN_C = 80.0
 TEGRA_SLOWDOWN_C = 75.0
 THERMAL_ZONES = Path("/sys/class/thermal")
@@ -93,6 +95,8 @@ class SystemSource:
         share = 100 * resident / self.ram_limit if self.ram_limit else None
         return {
             "ram": max(used, share or 0.0),
+            "ram_used_gb": (total - available) / 1e9,
+            "ram_total_gb": total / 1e9,
             "process_ram": share,
             "process_ram_gb": resident / 1e9,
             "swap": _ask(lambda: self._psutil.swap_memory().percent),
@@ -167,6 +171,7 @@ class NvmlSource:
             "gpu_clock_mhz": _ask(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
             "gpu_clock_max_mhz": _ask(lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM)),
             "gpu_power_w": _ask(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000),
+            "gpu_power_limit_w": _ask(lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000),
             "gpu_temperature": heat,
             **self._throttled(),
             **self._memory(),
@@ -206,13 +211,22 @@ class NvmlSource:
             info = self.nvml.nvmlDeviceGetMemoryInfo(self.handle)
         except Exception:  # not supported: boards whose GPU shares the RAM
             return {}
-        found: dict[str, float | None] = {"gpu_memory": 100 * (1 - info.free / info.total)}
+        found: dict[str, float | None] = {
+            "gpu_memory": 100 * (1 - info.free / info.total),
+            "gpu_memory_used_mib": self._used(info) / MIB,
+            "gpu_memory_total_mib": info.total / MIB,
+        }
         if self.in_use:
             allocated, reserved, share = torch_memory()
             usable = min(float(info.total), share * info.total)
             available = min(info.free + reserved - allocated, usable - allocated)
             found["vram"] = 100 * (1 - max(0.0, available) / usable)
         return found
+
+    def _used(self, info: Any) -> float:
+        """Bytes in use as ``nvidia-smi`` counts them: without what the driver reserves, where it says (510 on)."""
+        used = _ask(lambda: self.nvml.nvmlDeviceGetMemoryInfo(self.handle, version=self.nvml.nvmlMemory_v2).used)
+        return float(info.total - info.free) if used is None else used
 
     def close(self) -> None:
         """Let NVML go."""

@@ -132,7 +132,7 @@ def _begun(job: JobState, files: Files) -> int:
 
 def _told(event: Event, listener: Listener) -> None:
     """Of measuring only what people must know: it is no job."""
-    if event["event"] in ("warning", "degraded"):
+    if event["event"] in ("warning", "degraded", "paused", "resumed"):
         listener(event)
     elif event["event"] == "measuring":
         listener(Event(event="batch", phase="measuring", message=event["message"]))
@@ -174,7 +174,7 @@ class Trace:
     def add(self, event: Event) -> None:
         """Note an event that comes now."""
         kind = event["event"]
-        if kind == "segment":
+        if kind in ("segment", "preview"):
             return
         if kind == "progress" and self.rows and self.rows[-1][1]["event"] == "progress":
             self.rows.pop()

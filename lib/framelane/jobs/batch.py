@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from framelane.engine.controls import Controls
 from framelane.engine.events import Event
 from framelane.errors import UsageError
 from framelane.jobs.batch_run import BatchRun, Order
@@ -41,6 +42,7 @@ def process_folder(
     address: str | None = None,
     progress: Callable[[Event], None] | None = None,
     cancel: threading.Event | None = None,
+    controls: Controls | None = None,
     on_done: str | None = None,
     planned: Callable[[Plan], None] | None = None,
     files: Files | None = None,
@@ -66,6 +68,7 @@ def process_folder(
         address: of the Ray cluster; None is this machine, or what ``RAY_ADDRESS`` names.
         progress: called with every event, in this thread: each job's own with ``job``, and ``batch`` events.
         cancel: set it to stop; what is finished is kept.
+        controls: to pause, go on, stop after a clip or cancel, from any thread.
         on_done: a command or a web address that is told at the end, see :func:`framelane.jobs.notify.hook`.
         planned: is given the plan before the first job, where there is a budget.
         files: the way to the storage of the folders; None finds it.
@@ -90,7 +93,10 @@ def process_folder(
         Path(folder), processor, Path(output), wanted, tuple(include), tuple(exclude), order, budget, restart, dry_run,
         hook(on_done) if on_done else None, files, planned or (lambda _: None),
     )  # fmt: skip
-    run = BatchRun(asked, progress or (lambda _: None), cancel or threading.Event())
+    if controls is not None and cancel is not None:
+        raise UsageError("Give either cancel or controls: controls.cancel() cancels, too.")
+    controls = controls or Controls(cancel)
+    run = BatchRun(asked, progress or (lambda _: None), controls)
     return run.run(lambda: _executor(executor, address, files))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from framelane import settings as settings_module
+from framelane.engine.controls import PAUSED, RESUMED, Controls
 from framelane.engine.events import Event, Listener
 from framelane.errors import Cancelled, FramelaneError, UsageError, chain
 from framelane.jobs.admission import Admissions, make_admissions
@@ -32,6 +33,11 @@ from framelane.jobs.storage import DriveGone, Files, files_for, refused
 from framelane.jobs.turns import Turns
 from framelane.video.clip import fingerprint
 
+STOPPED_AFTER = "Stopped by the user after a clip; the same command goes on"
+_STOPPING = "It stops after the clips that are worked on now."
+_ONLY_BETWEEN = (
+    "Jobs on a cluster are not paused in the middle; those that run are finished, and no other one is begun."
+)
 _POLL_S = 0.2
 _KEPT_DAYS = 30
 
@@ -62,7 +68,7 @@ class BatchRun:
     Attributes:
         order: what was asked for.
         listener: takes events, in the thread that calls :meth:`run`.
-        cancel: set by anyone to stop.
+        controls: what people ask of it while it runs.
         jobs: all of them.
         running: those that run, by name.
         stopped: why no further job is begun; empty while they are.
@@ -71,7 +77,7 @@ class BatchRun:
 
     order: Order
     listener: Listener
-    cancel: threading.Event
+    controls: Controls
     jobs: list[JobState] = field(default_factory=list)
     running: dict[str, Running] = field(default_factory=dict)
     stopped: str = ""
@@ -80,6 +86,7 @@ class BatchRun:
     def run(self, make_executor: Callable[[], Executor]) -> BatchResult:
         """See :func:`process_folder`."""
         self.started, order = time.monotonic(), self.order
+        self.cancel, self._paused, self._paused_only = self.controls.cancelled, False, ""
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         discovery = find(order.folder, order.out, include=order.include, exclude=order.exclude, order=order.order)
         self.files = order.files or files_for(order.out if order.out.exists() else order.out.parent)
@@ -94,6 +101,10 @@ class BatchRun:
             if any(job.state == "waiting" for job in self.jobs):
                 self._prepare_folder()
                 executor = make_executor()
+                if wait_while := getattr(executor, "wait_while", None):
+                    wait_while(self.controls.paused)
+                else:
+                    self._paused_only = _ONLY_BETWEEN
                 admissions = self._admissions(discovery, executor)
                 self.runner = self._runner(executor, admissions)
                 self._work(executor)
@@ -146,7 +157,13 @@ class BatchRun:
         if made is not None:
             self.plan = made.plan
             order.planned(made.plan)
+            self._tell_plan(made.plan)
         return made
+
+    def _tell_plan(self, plan: Plan) -> None:
+        from framelane.jobs.plan_view import plan_data, plan_sentence
+
+        self.listener(Event(event="plan", plan=plan_data(plan), message=plan_sentence(plan)))
 
     def _runner(self, executor: Executor | None, admissions: Admissions | None = None) -> Runner:
         return Runner(
@@ -178,7 +195,7 @@ class BatchRun:
     def _work(self, executor: Executor) -> None:
         """The jobs in turn, as many at once as the executor has room for; events pass through this thread."""
         waiting = [job for job in self.jobs if job.state == "waiting"]
-        turns = Turns(waiting, self.ledger.claims, self.cancel, lambda: bool(self.stopped), self._changed)
+        turns = Turns(waiting, self.ledger.claims, self.cancel, self._no_more, self._changed)
         threads = [
             threading.Thread(target=self._serve, args=(turns,), name=f"job {index}", daemon=True)
             for index in range(max(1, min(executor.slots, len(waiting))))
@@ -188,12 +205,12 @@ class BatchRun:
         while any(thread.is_alive() for thread in threads):
             try:
                 self._pump(_POLL_S)
-                if self.cancel.is_set():
-                    self._stop("Cancelled")
+                self._obey()
             except KeyboardInterrupt:
                 if self.cancel.is_set():
                     raise
                 self.cancel.set()
+        self._obey()  # the last of them may have heard it first
         self._pump(0)
 
     def _pump(self, timeout: float) -> None:
@@ -204,10 +221,10 @@ class BatchRun:
 
     def _serve(self, turns: Turns) -> None:
         try:
-            while (job := turns.next()) is not None:
+            while self._may_begin() and (job := turns.next()) is not None:
                 running = self.running[job.name] = Running()
                 try:
-                    if self.stopped:
+                    if self._no_more():
                         return
                     self.runner.run(job, running)
                 finally:
@@ -215,6 +232,29 @@ class BatchRun:
                 turns.done(job)
         except DriveGone:
             self._stop("The storage of the output folder does not answer")
+
+    def _obey(self) -> None:
+        """What people asked for since it was last looked at."""
+        if self.cancel.is_set():
+            self._stop("Cancelled")
+        elif self.controls.stopping.is_set() and not self.stopped:
+            self.stopped = STOPPED_AFTER
+            self.listener(Event({**self._batch_event(message=_STOPPING), "phase": "stopping"}))
+        if (paused := self.controls.paused.is_set()) != self._paused:
+            self._paused = paused
+            said = {"phase": "paused", "message": PAUSED} if paused else {"phase": "resumed", "message": RESUMED}
+            self.listener(Event({**self._batch_event(), **said}))
+            if paused and self._paused_only:
+                self.listener(Event(event="warning", message=self._paused_only))
+
+    def _no_more(self) -> bool:
+        return bool(self.stopped) or self.controls.stopping.is_set()
+
+    def _may_begin(self) -> bool:
+        """Wait while it is paused; False where nothing more is to be begun."""
+        while self.controls.paused.is_set() and not self._no_more() and not self.cancel.is_set():
+            self.cancel.wait(_POLL_S)
+        return not self._no_more()
 
     def _stop(self, because: str) -> None:
         self.stopped = self.stopped or because

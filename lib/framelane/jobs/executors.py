@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import queue
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from framelane.jobs.spec import JobSpec, Outcome
 from framelane.jobs.storage import Files
 from framelane.machine import find_gpu
 from framelane.memory import oom_kills
+from framelane.obituary import cause_of_death
 
 WORKER = "framelane.jobs.worker"
 """The module that is run as the worker."""
@@ -51,6 +51,11 @@ class LocalExecutor:
         """See :class:`framelane.jobs.spec.Executor`. Copying is done here, processing by the worker."""
         return carry_out(job, self.process, files=self.files, listener=listener, cancel=cancel)
 
+    def wait_while(self, pause: threading.Event) -> None:
+        """Have the workers wait while ``pause`` is set, also in the middle of a clip."""
+        for worker in self._workers:
+            worker.pause = pause
+
     def process(self, job: JobSpec, listener: Listener, cancel: threading.Event) -> Outcome:
         """Have the clip processed by the next worker that is free, and no more."""
         worker = self._idle.get()
@@ -79,10 +84,14 @@ class WorkerProcess:
 
     Args:
         device: for ``CUDA_VISIBLE_DEVICES``; None leaves that as it is.
+
+    Attributes:
+        pause: set while its work is to wait.
     """
 
     def __init__(self, device: str | None = None) -> None:
-        self.device = device
+        self.device, self.pause = device, threading.Event()
+        self._pausing = False  # as the process was told
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._numbers = itertools.count(1)
@@ -99,12 +108,14 @@ class WorkerProcess:
         number = next(self._numbers)
         if self.pid is None:
             self._start()
+        self._tell_pause()
         self._send(job=job.to_json(), id=number)
         asked: float | None = None
         while True:
             if cancel.is_set() and asked is None:
                 self._send(cancel=number)
                 asked = time.monotonic()
+            self._tell_pause()
             if asked is not None and time.monotonic() - asked > _GRACE_S:
                 self._kill()
                 return Outcome("cancelled", "Cancelled; finished segments are kept, and the same command goes on.")
@@ -129,8 +140,15 @@ class WorkerProcess:
 
     # -- the process -------------------------------------------------------------------------------------------------
 
+    def _tell_pause(self) -> None:
+        wanted = self.pause.is_set()
+        if wanted != self._pausing:
+            self._pausing = wanted
+            self._send(pause=wanted)
+
     def _start(self) -> None:
         self._reap()
+        self._pausing = False
         environment = {**os.environ, **({"CUDA_VISIBLE_DEVICES": self.device} if self.device is not None else {})}
         self._errors.seek(0)
         self._errors.truncate()
@@ -194,26 +212,3 @@ def _read(pipe: IO[str], answers: queue.SimpleQueue[dict[str, Any] | None]) -> N
     except ValueError:  # closed while it was read
         pass
     answers.put(None)
-
-
-def cause_of_death(code: int, last_words: str, *, out_of_memory: bool) -> str:
-    """Why a process ended, in a sentence.
-
-    Args:
-        code: as ``subprocess`` gives it: below 0 it is a signal.
-        last_words: the last line of its standard error.
-        out_of_memory: whether the kernel killed for want of memory in the meantime.
-    """
-    if code >= 0:
-        said = f" ({last_words})" if last_words else ""
-        return f"The worker process ended by itself with exit code {code}{said}."
-    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-    if out_of_memory:
-        return f"The system ran out of memory and killed the worker process ({name})."
-    why = {
-        "SIGKILL": "; the system does that when memory runs out",
-        "SIGSEGV": "; a native library crashed",
-        "SIGABRT": "; a native library gave up",
-        "SIGBUS": "; a native library crashed, or a disk is full",
-    }.get(name, "")
-    return f"The worker process was ended by {name}{why}."

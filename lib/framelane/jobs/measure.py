@@ -20,7 +20,7 @@ HEAD_S = 5.0  # of the clip
 LIMIT_S = 90.0  # of wall time, after the models are loaded
 Run = Callable[..., Any]
 _PATIENCE = 5  # times that limit, where not one frame is done
-_PASSED_ON = ("progress", "warning", "degraded")  # the others speak of a file that nobody will see
+_PASSED_ON = ("progress", "warning", "degraded", "paused", "resumed")  # the others speak of a file that nobody will see
 
 
 def measure(
@@ -54,7 +54,7 @@ def measure(
         head = cut_head(Path(clip), Path(folder), head_s)
         watch = _Watch(listener, limit_s, cancel)
         listener(Event(event="measuring", message=f"measuring on the first seconds of {Path(clip).name}"))
-        settings = {**_given(loaded), "engine.min_free_mb": 0, "output.overwrite": False}
+        settings = {**_given(loaded), "engine.min_free_mb": 0, "engine.preview_s": 0, "output.overwrite": False}
         try:
             run(
                 head, processor, output=Path(folder) / "head-result.mp4", overrides=settings, progress=watch,
@@ -89,19 +89,35 @@ class _Watch:
         self.late = self.some = False
         self.began = time.monotonic()
         self.opened: float | None = None
+        self.rests_since: float | None = None
 
     def __call__(self, event: Event) -> None:
         now = time.monotonic() - self.began
-        self.trace.append((now, event))
+        if event["event"] != "preview":
+            self.trace.append((now, event))
         if event["event"] == "start":
             self.opened = now
         self.some = self.some or event.get("frame", 0) > 0
-        if self.opened is not None and now - self.opened > self.limit_s * (1 if self.some else _PATIENCE):
+        if "pause" in event:
+            self._rest(bool(event["pause"]), now)
+        if (
+            self.opened is not None
+            and self.rests_since is None
+            and now - self.opened > self.limit_s * (1 if self.some else _PATIENCE)
+        ):
             self.late = True
         if self.late or (self.cancel is not None and self.cancel.is_set()):
             self.enough.set()
         if event["event"] in _PASSED_ON:
             self.listener(event)
+
+    def _rest(self, begins: bool, now: float) -> None:
+        """A pause is no time that measuring took."""
+        if begins:
+            self.rests_since = now if self.rests_since is None else self.rests_since
+        elif self.rests_since is not None:
+            self.opened = None if self.opened is None else self.opened + now - self.rests_since
+            self.rests_since = None
 
 
 def cut_head(clip: Path, folder: Path, seconds: float) -> Path:

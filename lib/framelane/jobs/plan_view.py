@@ -47,6 +47,12 @@ def plan_data(plan: Plan) -> dict[str, Any]:
     }
 
 
+def plan_sentence(plan: Plan) -> str:
+    """The plan in one line."""
+    counts = ", ".join(f"{plan.count(state)} {state.value}" for state in State if plan.count(state))
+    return f"Of {len(plan.jobs)} jobs: {counts or 'none'}; {_budget(plan)}."
+
+
 def _job_data(job: PlannedJob) -> dict[str, Any]:
     clip = job.found.clip
     return {

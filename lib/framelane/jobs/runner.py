@@ -38,6 +38,7 @@ class Running:
         closed: segments that it has finished in this run.
         closed_at: when the last of them closed, by ``time.monotonic``; before that, when it started.
         trace: its events.
+        rests_since: when its present pause began, by ``time.monotonic``; None while it works.
     """
 
     cancel: threading.Event = field(default_factory=threading.Event)
@@ -45,6 +46,16 @@ class Running:
     closed: int = 0
     closed_at: float = field(default_factory=time.monotonic)
     trace: Trace = field(default_factory=Trace)
+    rests_since: float | None = None
+
+    def rest(self, begins: bool) -> None:
+        """Note a pause: it is no part of the segment's time."""
+        now = time.monotonic()
+        if begins and self.rests_since is None:
+            self.rests_since = now
+        elif not begins and self.rests_since is not None:
+            self.closed_at += now - max(self.rests_since, self.closed_at)
+            self.rests_since = None
 
     def stop(self, because: str) -> None:
         """Stop it; the first reason stays."""
@@ -181,16 +192,21 @@ class Runner:
                 return Outcome("cancelled", outcome.reason)
             if attempt < _ATTEMPTS:
                 message = f"{job.name}: {outcome.reason} A new one goes on from the finished segments."
-                self.tell(job, Event(event="warning", message=message))
+                self.tell(job, Event(event="died", message=message))
+        self.tell(job, Event(event="died", message=f"{job.name}: {outcome.reason}"))
         return Outcome("failed", f"{outcome.reason} It happened {_ATTEMPTS} times; the job is given up, and {GOES_ON}.")
 
     def _heard(self, job: JobState, running: Running, event: Event) -> None:
         kind = event["event"]
         running.trace.add(event)
-        if "pause" in event:  # of the guard: it goes on by itself
+        if "pause" in event:  # of the guard, which ends by itself, or of the user
+            running.rest(bool(event["pause"]))
             self._set(job, "paused" if event["pause"] else "running", str(event["message"]) if event["pause"] else "")
         if kind == "start":
+            running.rest(False)
             running.closed_at = time.monotonic()
+            if job.state == "paused":  # what was paused died
+                self._set(job, "running")
         elif kind == "segment":
             self._closed(job, running)
         self.tell(job, event)

@@ -1,9 +1,9 @@
 """The process that does jobs: one for each device, for as long as the batch lasts, so that models stay loaded.
 
-``python -m framelane.jobs.worker`` reads JSON lines from its standard input, ``{"job": …, "id": n}`` and
-``{"cancel": n}``, and writes ``{"ready": pid}``, ``{"event": …, "id": n}`` and ``{"outcome": …, "id": n}`` to its standard
-output. It ends when its input ends, which the kernel sees to however the parent died: also in the middle of a job, at
-once, for finished segments survive anything.
+``python -m framelane.jobs.worker`` reads JSON lines from its standard input: ``{"job": …, "id": n}``, ``{"cancel": n}``,
+and ``{"pause": true}`` or false, for whatever it does. It writes ``{"ready": pid}``, ``{"event": …, "id": n}`` and
+``{"outcome": …, "id": n}`` to its standard output. It ends when its input ends, which the kernel sees to however the
+parent died: also in the middle of a job, at once, for finished segments survive anything.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ _guarded: dict[str, Any] = {}
 _Job = tuple[int, JobSpec, threading.Event]
 
 
-def process(job: JobSpec, listener: Listener, cancel: threading.Event) -> Outcome:
+def process(job: JobSpec, listener: Listener, cancel: threading.Event, pause: threading.Event | None = None) -> Outcome:
     """Process one clip here, into the job's work folder. Never raises but for Ctrl-C.
 
     Args:
         job: its clip is read, its ``local`` output is made.
         listener: takes events, in this thread.
         cancel: set by anyone to stop.
+        pause: set while it is to wait.
     """
     kept.opened_since()
     try:
-        outcome = _process(job, listener, cancel)
+        outcome = _process(job, listener, cancel, pause)
     except Cancelled as error:
         outcome = Outcome("cancelled", str(error))
     except FramelaneError as error:
@@ -53,7 +54,7 @@ def process(job: JobSpec, listener: Listener, cancel: threading.Event) -> Outcom
     return replace(outcome, opened=kept.opened_since())
 
 
-def _process(job: JobSpec, listener: Listener, cancel: threading.Event) -> Outcome:
+def _process(job: JobSpec, listener: Listener, cancel: threading.Event, pause: threading.Event | None) -> Outcome:
     from framelane.engine.checkpoint import WorkFolder
     from framelane.run import process_video
 
@@ -62,7 +63,7 @@ def _process(job: JobSpec, listener: Listener, cancel: threading.Event) -> Outco
         return Outcome("done")
     result = process_video(
         job.clip, job.processor, output=job.local, mode=job.mode, profile=job.profile, overrides=job.overrides,
-        progress=listener, cancel=cancel, held=_guarded.get("held"),
+        progress=listener, cancel=cancel, held=_guarded.get("held"), pause=pause,
     )  # fmt: skip
     _guarded["held"] = (result.report.get("guard") or {}).get("held")
     return Outcome("done", seconds=result.processing_time, frames=int(result.report["frames"]), avg_fps=result.avg_fps)
@@ -73,6 +74,7 @@ class _Worker:
         self.requests, self.answers = requests, answers
         self.jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self.cancels: dict[int, threading.Event] = {}
+        self.pause = threading.Event()
 
     def run(self) -> None:
         threading.Thread(target=self._listen, name="requests", daemon=True).start()
@@ -84,7 +86,7 @@ class _Worker:
                 def tell(event: Event, number: int = number) -> None:
                     self._say(event=event, id=number)
 
-                outcome = process(job, tell, cancel)
+                outcome = process(job, tell, cancel, self.pause)
                 del self.cancels[number]
                 self._say(outcome=outcome.to_json(), id=number)
 
@@ -94,6 +96,8 @@ class _Worker:
             if "job" in message:
                 cancel = self.cancels[message["id"]] = threading.Event()
                 self.jobs.put((message["id"], JobSpec.from_json(message["job"]), cancel))
+            elif "pause" in message:
+                (self.pause.set if message["pause"] else self.pause.clear)()
             elif cancelled := self.cancels.get(message["cancel"]):
                 cancelled.set()
         os._exit(0)  # the parent is gone: what is not finished is worth nothing
