@@ -163,7 +163,7 @@ class Picker:
             box(line(_("How long this session lasts, as in 80m or 1h30m, from its start; none is no limit."), dim=True))
         )
         self.inputs = Inputs(self.host, self._refresh, touched)
-        self.form = Form(self._refresh, touched)
+        self.form = Form(self._refresh, touched, alone=False)
         for control in (self._processor, self._profile, self._budget):
             control.observe(self._heard, names="value")
         self._upload = button(_("Upload a picture"), self._upload_face, icon="upload")
