@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 CLIPS := assets/clips/street.mp4 assets/clips/walker.mp4
 
-.PHONY: demo test lint format prove gpu-test bench clean
+.PHONY: demo install test lint format prove gpu-test bench clean
 
 $(VENV)/.base: requirements-cpu.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "framelane needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
@@ -29,6 +29,10 @@ demo: $(VENV)/.models
 	  $(BIN)/framelane run attention $$clip -o $(OUT)/$$(basename $$clip .mp4)-attention.mp4 || exit 1; echo; \
 	done
 	@echo "The results lie in $(OUT)/: an MP4, a GIF and a report for each clip."
+
+# Into the Python that PYTHON names (activate an environment first); see "Install on Colab" in the README.
+install:
+	$(PYTHON) colab_setup/install.py $(OPTIONS)
 
 # Two processes, one thread each: two threads of torch stall beside another busy process.
 test: lint $(VENV)/.models
