@@ -21,13 +21,10 @@ from framelane.engine.control import Control
 from framelane.engine.events import Event, Listener, Meter
 from framelane.engine.forecast import Forecast
 from framelane.engine.guard import Held
-<<<<<<< HEAD
-from framelane.engine.preview import Preview
-=======
 from framelane.engine.positions import Positions
+from framelane.engine.preview import Preview
 from framelane.engine.room import check_room
 from framelane.engine.streams import Stage, Streams
->>>>>>> gpu
 from framelane.errors import Cancelled, FramelaneError, OutOfMemory, chain
 from framelane.memory import free_memory, is_out_of_memory
 from framelane.processors.base import Processor
@@ -244,14 +241,11 @@ class Pipeline:
     def _process(self) -> None:
         boundary: float | None = None
         base = self.reader.clip.time_base
-        for count, batch in enumerate(self._decoded, 1):
+        for count, decoded in enumerate(self._decoded, 1):
             self._breathe()
-<<<<<<< HEAD
+            batch = decoded.arrive()
             self._show(self.preview.before, batch)
             for done in self._commit(batch):
-=======
-            for done in self._commit(batch.arrive()):
->>>>>>> gpu
                 boundary = self._forward(done, boundary)
                 del done
             # Only between batches: the snapshot is then the state right after the segment's last frame.
@@ -261,7 +255,7 @@ class Pipeline:
                 if reason := self.control.must_stop:
                     self._stop(reason)
                     return
-            del batch
+            del batch, decoded
             if self.plan.empty_cache_every and count % self.plan.empty_cache_every == 0:
                 free_memory()
         for done in self.processor.flush():
