@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 CLIPS := assets/clips/street.mp4 assets/clips/walker.mp4
 
-.PHONY: demo install test lint format prove gpu-test bench clean
+.PHONY: demo install test lint format messages notebooks notebook-env notebook-test browser-env browser-test prove gpu-test bench clean
 
 $(VENV)/.base: requirements-cpu.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "framelane needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
@@ -48,6 +48,25 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# What people read, found in the sources: brings the catalogues up to date, builds them, and says what has no translation.
+messages: $(VENV)/.dev
+	cd tests && ../$(BIN)/python -m support.messages
+
+# JupyterLab 3 with the kernel that Colab has, and JupyterLab 4. They see the packages of $(VENV), their own come first.
+browser-env: .venv-lab3/.ready .venv-lab4/.ready
+
+.venv-lab3/.ready: requirements-browser-pinned.txt
+.venv-lab4/.ready: requirements-browser.txt
+.venv-lab3/.ready .venv-lab4/.ready: | $(VENV)/.dev
+	$(BIN)/python -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(BIN)/python -c 'import site; print("import site; site.addsitedir(%r)" % site.getsitepackages()[0])' \
+	  > $$($(@D)/bin/python -c 'import site; print(site.getsitepackages()[0])')/zzz_framelane.pth
+	touch $@
+
+browser-test: browser-env $(VENV)/.models
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser
+
 prove: $(VENV)/.dev $(VENV)/.models
 	$(BIN)/python -m pytest -m slow
 
@@ -63,4 +82,4 @@ bench: $(VENV)/.dev $(VENV)/.models
 	$(BIN)/framelane bench faceswap --quick
 
 clean:
-	rm -rf $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(OUT) .venv-lab3 .venv-lab4 build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

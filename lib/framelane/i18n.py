@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from framelane.sentences import Sentences
+
 LANGUAGES = ("en", "es")
 DOMAIN = "framelane"
 VARIABLE = "FRAMELANE_LANG"
@@ -56,6 +58,25 @@ def known(tag: str) -> str:
 def gettext(text: str) -> str:
     """A text of ours in the language in use."""
     return _catalogue(current()).gettext(text)
+
+
+def sentence(text: str) -> str:
+    """A finished English text of the library (an error, a warning, a reason, an event) in the language in use.
+
+    Args:
+        text: one sentence, several that were joined, or a part of one; what was put into it may be anything.
+
+    Returns:
+        The translation, with what was put in; what no template of the catalogue explains stays English.
+    """
+    return _sentences(current()).say(text)
+
+
+@cache
+def _sentences(language: str) -> Sentences:
+    # The catalogue's own dictionary: gettext has no public way to list what it knows.
+    known = getattr(_catalogue(language), "_catalog", {})
+    return Sentences({source: target for source, target in known.items() if isinstance(source, str)})
 
 
 @cache
