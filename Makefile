@@ -52,6 +52,21 @@ format: $(VENV)/.dev
 messages: $(VENV)/.dev
 	cd tests && ../$(BIN)/python -m support.messages
 
+# The notebooks, out of notebooks/src and the catalogues.
+notebooks: $(VENV)/.dev
+	$(BIN)/python notebooks/build.py
+
+# The kernel that Colab has. It sees the packages of $(VENV), but not its framelane: a test installs the wheel.
+notebook-env: .venv-colab/.ready
+
+.venv-colab/.ready: requirements-notebook.txt | $(VENV)/.dev
+	$(BIN)/python -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+notebook-test: notebook-env $(VENV)/.models
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/notebook/test_notebooks.py tests/notebook/test_bootstrap.py
+
 # JupyterLab 3 with the kernel that Colab has, and JupyterLab 4. They see the packages of $(VENV), their own come first.
 browser-env: .venv-lab3/.ready .venv-lab4/.ready
 

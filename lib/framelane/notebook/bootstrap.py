@@ -37,12 +37,10 @@ def need(holds: object, sentence: str) -> None:
 
 def ends_well(*command: str) -> bool:
     """Run a command and show what it says as it says it."""
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    ) as child:
-        for line in child.stdout or ():
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as it:
+        for line in it.stdout or ():
             print(line, end="")
-    return child.returncode == 0
+    return it.returncode == 0
 
 
 def prepare(take: str = "automatic", parts: str = "notebook", repository: str = "") -> None:
@@ -53,7 +51,8 @@ def prepare(take: str = "automatic", parts: str = "notebook", repository: str = 
         parts: components of the installer, with commas between.
         repository: the address to clone; empty as long as there is none.
     """
-    colab, hosted = "COLAB_RELEASE_TAG" in os.environ, {"COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE"} & set(os.environ)
+    colab = "COLAB_RELEASE_TAG" in os.environ
+    hosted = colab or "KAGGLE_KERNEL_RUN_TYPE" in os.environ
     ready = os.path.join(sys.prefix, "share", "framelane", f"ready-{parts}")
     if take == "automatic" and importlib.util.find_spec("framelane") and (os.path.exists(ready) or not hosted):
         print(_("framelane is installed."))
@@ -70,10 +69,11 @@ def prepare(take: str = "automatic", parts: str = "notebook", repository: str = 
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall", source]
         need(ends_well(*pip), _("pip could not install the wheel; the lines above say why."))
         setup = ["-P", "-m", "framelane.colab_setup.install"]
-    need(ends_well(sys.executable, *setup, "--yes", "--with", parts),
-         _("Not everything works; the lines above say what to do. Then run this cell again."))  # fmt: skip
-    os.makedirs(os.path.dirname(ready), exist_ok=True)
-    open(ready, "w").close()
+    works = ends_well(sys.executable, *setup, "--yes", "--with", parts)
+    need(works, _("Not everything works; the lines above say what to do. Then run this cell again."))
+    if hosted:
+        os.makedirs(os.path.dirname(ready), exist_ok=True)
+        open(ready, "w").close()
     for name in [name for name in sys.modules if name.partition(".")[0] == "framelane"]:
         del sys.modules[name]  # the notebook goes on with what was installed just now
     importlib.invalidate_caches()
@@ -81,29 +81,19 @@ def prepare(take: str = "automatic", parts: str = "notebook", repository: str = 
 
 def pick(take: str, colab: bool) -> str:
     """The newest wheel or zip that lies here or in Drive, or that the reader hands over."""
-    places = [
-        f"{DRIVE}/MyDrive",
-        f"{DRIVE}/MyDrive/framelane",
-        *[".", "/content", "/kaggle/input/**"] * (take != "Drive"),
-    ]
+    shelf = [f"{DRIVE}/MyDrive", f"{DRIVE}/MyDrive/framelane"]
+    places = shelf if take == "Drive" else [".", "/content", "/kaggle/input/**", *shelf]
     found = [f"{place}/framelane*.{end}" for place in places for end in ("whl", "zip")]
     try:
         if colab and take == "Drive":
             importlib.import_module("google.colab.drive").mount(DRIVE)
         elif colab and (take == "upload" or not any(map(glob.glob, found))):
-            print(
-                _(
-                    "Pick framelane's wheel (.whl) or zip. Once it lies in your Drive, choose “Drive” in this cell instead."
-                )
-            )
+            print(_("Pick framelane's wheel (.whl) or zip. If it lies in Drive, choose “Drive” in this cell instead."))
             importlib.import_module("google.colab.files").upload()
     except Exception as error:
         raise Stop(_("The browser did not hand it over ({why}). Run this cell again.").format(why=error)) from None
     archives = sorted((name for one in found for name in glob.glob(one, recursive=True)), key=os.path.getmtime)
-    need(
-        archives,
-        _("There is no framelane-….whl or framelane-….zip. Put it beside this notebook and run this cell again."),
-    )
+    need(archives, _("There is no framelane-….whl or .zip. Put it beside this notebook and run this cell again."))
     return archives[-1]
 
 
@@ -113,9 +103,7 @@ def unpack(archive: str, folder: str) -> str:
         with zipfile.ZipFile(archive) as held:
             names = held.namelist()
             leads_out = any(re.search(r"^[/\\]|^\w:|(^|[/\\])\.\.([/\\]|$)", name) for name in names)
-            need(
-                not leads_out, _("{file} names files outside of its own folder; it is left alone.").format(file=archive)
-            )
+            need(not leads_out, _("{file} names files outside of its own folder.").format(file=archive))
             for name in names:
                 if part := re.fullmatch(r"(framelane-[^-/]+)\.dist-info/METADATA", name):
                     # A browser may have called it "framelane-… (1).whl", which pip refuses.
