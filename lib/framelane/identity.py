@@ -39,8 +39,10 @@ _FILES = ("faceswap.source", "faceswap.reference", "faceswap.certificate")
 NOT_IN_FRAMES = _NO_RESULT | _SAID | {
     "hardware.device", "hardware.batch_size", "hardware.gpu_memory_limit", "hardware.gpu_memory_gb",
     "hardware.empty_cache_every", "hardware.threads", "hardware.cpu_affinity", "hardware.ram_limit",
+    "hardware.prefer_gpu", "hardware.decoder", "hardware.encoder",
 }  # fmt: skip
-"""What frames do not depend on: changing it throws no finished segments away. A device changes them by rounding only."""
+"""What frames do not depend on: changing it throws no finished segments away. A device changes them by rounding only. The
+encoder that was chosen is remembered by its own name."""
 
 
 def result_settings(processor: str, loaded: Loaded) -> dict[str, Any]:
@@ -48,8 +50,8 @@ def result_settings(processor: str, loaded: Loaded) -> dict[str, Any]:
 
     Args:
         processor: its name.
-        loaded: the merged settings. What a profile chose or limited counts with the value that it would have without
-            any profile, so that what is begun on one machine is gone on with on another.
+        loaded: the merged settings. What a profile chose or limited, or what this machine was tuned to, counts with the
+            value that it would have without either, so that what is begun on one machine is gone on with on another.
     """
     sections = {"engine", "output", "gif", processor}
     mode = settings_module.read_yaml(data_path("configs", "modes", f"{loaded.settings.mode}.yaml"))
@@ -57,7 +59,7 @@ def result_settings(processor: str, loaded: Loaded) -> dict[str, Any]:
     flat = settings_module.flatten(loaded.settings.model_dump())
     return with_contents(
         {
-            key: without[key] if loaded.origin.get(key, "").startswith("profile ") else value
+            key: without[key] if loaded.is_hardwares(key) else value
             for key, value in flat.items()
             if key in _ASKED_OF_HARDWARE or (key.split(".")[0] in sections and key not in _NO_RESULT)
         }
@@ -71,6 +73,19 @@ def frames_settings(processor: str, loaded: Loaded) -> dict[str, Any]:
     return with_contents(
         {key: value for key, value in flat.items() if key.split(".")[0] in sections and key not in NOT_IN_FRAMES}
     )
+
+
+def encoded_with(encoder: str, flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of frames less those that the encoder does not read: they throw no finished segments away either.
+
+    Args:
+        encoder: its name, as in ``libx264`` or ``h264_nvenc (pyav)``.
+        flat: settings by dotted key.
+    """
+    unread = {"output.preset" if "_nvenc" in encoder else "output.nvenc_preset"}
+    if flat.get("output.bitrate_mbps"):
+        unread.add("output.quality")
+    return {key: value for key, value in flat.items() if key not in unread}
 
 
 def with_contents(flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from framelane.engine.pipeline import Pipeline, Plan
 from framelane.engine.preview import Preview
 from framelane.engine.sensors import open_sources
 from framelane.errors import FramelaneError, OutOfMemory
-from framelane.identity import asked_for, frames_settings, go_on_as_begun
+from framelane.identity import asked_for, encoded_with, frames_settings, go_on_as_begun
 from framelane.machine import usable_cores
 from framelane.memory import free_memory, keep_memory_flat
 from framelane.processors.base import Context, Processor, create
@@ -32,12 +32,13 @@ from framelane.schema import Settings
 from framelane.settings import Loaded
 from framelane.sheet import make_sheet
 from framelane.video.clip import Clip, fingerprint, probe, require_file
-from framelane.video.codecs import choose_encoder
+from framelane.video.decoders import DecoderChoice, choose_decoder
+from framelane.video.encoders import choose_encoder, spec_of
 from framelane.video.gif import make_gif
 from framelane.video.join import join, verify
 from framelane.video.reader import Reader, open_reader
 from framelane.video.scale import working_size
-from framelane.video.writer import EncodeSpec, encode_spec, write_error
+from framelane.video.writer import EncodeSpec, write_error
 
 
 @dataclass(frozen=True)
@@ -170,8 +171,8 @@ class Job:
             return self.asked
         taken, differences = go_on_as_begun(begun, self.processor.name, self.asked)
         wanted = taken.settings
-        on_gpu = choose_device(wanted, lambda _: None) == "cuda"
-        if choose_encoder(wanted.output.codec, on_gpu, wanted.output.require_gpu).name != begun.get("encoder"):
+        device, encoder = choose_device(wanted, lambda _: None), str(begun.get("encoder"))
+        if choose_encoder(self.clip, wanted, device, True, encoder).name != encoder:
             return self.asked  # it starts anew, and then with what fits this machine
         if differences:
             self.notes.warn(f"The clip was begun under another profile and goes on as it was begun: {differences}.")
@@ -215,30 +216,33 @@ class Job:
     # -- process -----------------------------------------------------------------------------------------------------
 
     def _process(self) -> list[Segment]:
-        wanted = self.settings.output
-        encoder = choose_encoder(wanted.codec, self.context.device == "cuda", wanted.require_gpu)
-        if encoder.reason:
-            self.notes.degrade(encoder.reason)
+        self.decoding = self._choose_decoder()
         out = self.processor.open(self.clip, self.context)  # first: settings that do not fit leave no folder behind
         self.provenance = self._provenance()
+        begun = str(self.work.begun().get("encoder", ""))
+        self.encoder = choose_encoder(self.clip, self.settings, self.context.device, out.touches, begun)
+        if self.encoder.reason:
+            self.notes.degrade(self.encoder.reason)
         by = self.loaded.origin["hardware.working_height"]
         if isinstance(self.processor, Scaled) and by.startswith("profile"):
             self.notes.degrade(self.processor.sentence(self.clip, by))
-        done = self._finished_segments(encoder.name)
+        done = self._finished_segments(self.encoder.name)
         self.spec: EncodeSpec
-        self.spec, lost = encode_spec(
-            self.clip,
-            encoder=encoder.name,
-            quality=wanted.quality,
-            preset=wanted.preset,
-            threads=self.context.threads,
-            touches=out.touches,
-        )
+        self.spec, lost = spec_of(
+            self.clip, self.settings, self.encoder,
+            threads=self.context.threads, touches=out.touches, device=self.context.device,
+        )  # fmt: skip
         for sentence in lost:
             self.notes.degrade(sentence)
         if self.clip.left_out:
             self.notes.warn(f"Not carried over: {', '.join(self.clip.left_out)}.")
-        self.reader: Reader = open_reader(self.clip, self.context.threads)
+        self.reader: Reader = open_reader(
+            self.clip,
+            self.context.threads,
+            rung=self.decoding.rung,
+            device=self.context.device,
+            degrade=self.notes.degrade,
+        )
         self._announce(done)
         self.pipeline = self._pipeline(done)
         self.notes.emit = self.pipeline.emit  # its threads note things, too, and events belong to the caller's thread
@@ -249,6 +253,20 @@ class Job:
         for sentence in self.reader.warnings:
             self.notes.warn(sentence)
         return segments
+
+    def _choose_decoder(self) -> DecoderChoice:
+        """The rung that proved itself on the clip's frames; a GPU that cannot decode them is said aloud."""
+        hardware = self.settings.hardware
+        choice = choose_decoder(
+            self.clip,
+            forced=hardware.decoder,
+            prefer_gpu=hardware.prefer_gpu,
+            require_gpu=self.settings.output.require_gpu,
+            device=self.context.device,
+        )
+        if choice.fell_back and choice.reason:
+            self.notes.degrade(choice.reason)
+        return choice
 
     def _provenance(self) -> Provenance | None:
         """What must be written into the output; asked for before the work, so that none is done in vain."""
@@ -274,7 +292,7 @@ class Job:
         return {
             "encoder": encoder,
             "models": [[model["name"], model["sha256"]] for model in self.context.models],
-            **self._wanted(self.loaded),
+            **encoded_with(encoder, self._wanted(self.loaded)),
         }
 
     def _wanted(self, loaded: Loaded) -> dict[str, Any]:
@@ -296,6 +314,7 @@ class Job:
             frames=self.clip.expected_frames,
             empty_cache_every=self.settings.hardware.empty_cache_every,
             held=self.held,
+            device=self.context.device,
         )
         hardware, asked = self.settings.hardware, fallback.lines(self.asked.settings, self.clip)
         guard = Guard(self.settings.guard, hardware.batch_size, asked, self.asked.settings.hardware.stride)
@@ -333,7 +352,12 @@ class Job:
             "processor": self.processor.name,
             "device": self.context.device,
             "decoder": self.reader.decoder,
-            "encoder": f"{spec.encoder} {spec.preset} crf {spec.quality} {spec.pixel_format} ({spec.threads} threads)",
+            "rungs_refused": [
+                {"stage": stage, "rung": probe.name, "reason": probe.reason}
+                for stage, refused in (("decode", self.decoding.refused), ("encode", self.encoder.refused))
+                for probe in refused
+            ],
+            "encoder": spec.described,
             "profile": self.settings.profile,
             "mode": self.settings.mode,
             "working_size": list(self.processor.shown) if isinstance(self.processor, Scaled) else None,

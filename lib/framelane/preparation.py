@@ -26,8 +26,8 @@ from framelane.memory import keep_memory_flat
 from framelane.processors.base import Context, OutputSpec, Processor
 from framelane.schema import OutputSettings
 from framelane.video.clip import Clip, fingerprint, probe, require_file
-from framelane.video.codecs import choose_encoder
 from framelane.video.colour import resized
+from framelane.video.encoders import cpu_encoder
 from framelane.video.frames import FrameBatch
 from framelane.video.join import join, verify
 from framelane.video.reader import Reader, open_reader
@@ -176,10 +176,10 @@ class _Preparation:
             self.work.release()
 
     def _spec(self) -> EncodeSpec:
-        encoder = choose_encoder("h264", False, False)
+        encoder = cpu_encoder("h264")
         wanted = self.options
         spec, lost = encode_spec(
-            self.small, encoder=encoder.name, quality=wanted.quality, preset=wanted.preset,
+            self.small, encoder=encoder.encoder, quality=wanted.quality, preset=wanted.preset,
             threads=usable_cores(), touches=True,
         )  # fmt: skip
         for sentence in lost:

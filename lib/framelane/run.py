@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from framelane import hardware
+from framelane import hardware, tuned
 from framelane import settings as settings_module
 from framelane.engine.events import Event
 from framelane.engine.guard import Held
@@ -95,4 +95,5 @@ def load_settings(
         config=Path(config) if config else None,
         overrides=overrides,
         detected_profile=detected,
+        machine=tuned.read().layer,
     )

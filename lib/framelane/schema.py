@@ -206,7 +206,7 @@ class OutputSettings(Section):
     """The file that comes out."""
 
     codec: Literal["h264", "hevc"] = Field("h264", description="video codec")
-    quality: int = Field(20, ge=0, le=51, description="CRF (x264, x265): lower is better and larger")
+    quality: int = Field(20, ge=0, le=51, description="CRF (x264, x265) or CQ (NVENC): lower is better and larger")
     preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"] = (
         Field("medium", description="x264/x265 preset: slower is smaller")
     )

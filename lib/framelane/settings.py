@@ -1,11 +1,12 @@
 """How the layers of settings are merged; what each setting is stands in ``schema``.
 
-Layers, weakest first: defaults < profile (what the hardware allows) < mode (what the user picks) < the user's YAML
-< ``--set`` and keywords. :func:`load` merges them and remembers for every key which layer its value came from.
+Layers, weakest first: defaults < profile (what the hardware allows) < this machine (what was measured on it, see
+``tuned``) < mode (what the user picks) < the user's YAML < ``--set`` and keywords. :func:`load` merges them and remembers
+for every key which layer its value came from.
 
 Two rules keep profile and mode apart. A mode that nobody picked (``balanced``, then) is weaker than the profile: what
-the profile chose for the hardware stays. A mode that was picked is stronger, but never goes beyond the profile's
-``limits``: numbers that a mode or a default may not exceed. Only the user's own values may.
+the profile and the machine chose for the hardware stays. A mode that was picked is stronger, but never goes beyond the
+profile's ``limits``: numbers that a mode or a default may not exceed. Only the user's own values may.
 """
 
 from __future__ import annotations
@@ -24,6 +25,29 @@ from framelane.errors import UsageError
 from framelane.resources import config_names, data_path
 from framelane.schema import Settings
 
+MACHINE = "this machine"
+"""How the origin of a value begins that was measured on this machine."""
+
+
+@dataclass(frozen=True)
+class OwnLayer:
+    """What was measured on this machine.
+
+    Attributes:
+        values: by dotted key.
+        profile: the profile that they were measured under; under another one they do not hold. "" is any.
+        when: the day, as ``"2026-11-21"``.
+    """
+
+    values: Mapping[str, Any]
+    profile: str = ""
+    when: str = ""
+
+    @property
+    def origin(self) -> str:
+        """Where its values come from, as ``--print-settings`` shows it."""
+        return f"{MACHINE} (tuned {self.when})" if self.when else MACHINE
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -38,8 +62,14 @@ class Loaded:
     limited: tuple[str, ...] = ()
 
     def is_own(self, key: str) -> bool:
-        """Whether the user gave this value, in a file or on the command line; not a default, a profile or a mode."""
-        return not self.origin[key].startswith(("default", "profile ", "mode "))
+        """Whether the user gave this value, in a file or on the command line; not a default, a profile, a mode or what was
+        measured on this machine.
+        """
+        return not self.origin[key].startswith(("default", "profile ", MACHINE, "mode "))
+
+    def is_hardwares(self, key: str) -> bool:
+        """Whether a profile or a measurement of this machine gave the value: what is asked for does not depend on it."""
+        return self.origin.get(key, "").startswith(("profile ", MACHINE))
 
 
 def fields(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -119,6 +149,7 @@ def load(
     config: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     detected_profile: str = "cpu",
+    machine: OwnLayer | None = None,
 ) -> Loaded:
     """Merge all layers.
 
@@ -128,6 +159,7 @@ def load(
         config: the user's YAML file.
         overrides: dotted keys from ``--set`` or keywords.
         detected_profile: the profile that fits the hardware.
+        machine: what was measured on this machine; its profile is weaker than one that the user names.
 
     Raises:
         UsageError: an unknown key or a value out of range; the text names the key, the file and what is allowed.
@@ -140,14 +172,18 @@ def load(
         given["profile"] = profile
     where = str(config) if config else "the command line"
     chosen_mode = _choice("mode", given.get("mode", user.get("mode", "balanced")), names("modes"), where)
-    wanted = given.get("profile", user.get("profile", "auto"))
+    measured = dict(machine.values) if machine else {}
+    wanted = given.get("profile", user.get("profile", measured.get("profile", "auto")))
     chosen_profile = (
         detected_profile if wanted == "auto" else _choice("profile", wanted, ["auto", *names("profiles")], where)
     )
+    if machine and machine.profile not in ("", chosen_profile):
+        measured = {key: value for key, value in measured.items() if key == "profile"}
+    own_layers = [(machine.origin, measured)] if machine and measured else []
     profile_layer = (f"profile {chosen_profile}", profile_values(chosen_profile))
     mode_layer = (f"mode {chosen_mode}", flatten(read_yaml(data_path("configs", "modes", f"{chosen_mode}.yaml"))))
     picked = "mode" in given or "mode" in user
-    layers = [profile_layer, mode_layer] if picked else [mode_layer, profile_layer]
+    layers = [profile_layer, *own_layers, mode_layer] if picked else [mode_layer, profile_layer, *own_layers]
     merged: dict[str, Any] = {}
     origin = {key: "default" for key, _ in fields()}
     for source, flat in [*layers, (str(config), user), ("the command line", given)]:
@@ -181,8 +217,8 @@ def profile_values(name: str) -> dict[str, Any]:
     return flatten({k: v for k, v in _profile(name).items() if k != "limits"})
 
 
-def profile_limits(name: str) -> dict[str, float]:
-    """The numbers that a profile lets no mode and no default exceed, by dotted key."""
+def profile_limits(name: str) -> dict[str, Any]:
+    """What a profile lets no mode and no default exceed, by dotted key: numbers, or NVENC's presets (p1 to p7)."""
     return flatten(_profile(name).get("limits", {}))
 
 
@@ -200,11 +236,15 @@ def _limit(merged: dict[str, Any], origin: dict[str, str], profile: str, own: se
         if key in own or wanted <= most:
             continue
         said.append(
-            f"{key} is {most:g} instead of {wanted:g} ({origin[key]}): more than the profile {profile} allows. "
-            f"--set {key}={wanted:g} takes it all the same."
+            f"{key} is {_shown(most)} instead of {_shown(wanted)} ({origin[key]}): more than the profile {profile} "
+            f"allows. --set {key}={_shown(wanted)} takes it all the same."
         )
         merged[key], origin[key] = most, f"profile {profile} (limit)"
     return tuple(said)
+
+
+def _shown(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _choice(key: str, value: object, allowed: list[str], where: str) -> str:

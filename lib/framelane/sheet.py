@@ -12,6 +12,7 @@ from framelane.processors.base import Moment
 from framelane.provenance import Provenance
 from framelane.provenance.metadata import xmp
 from framelane.video.clip import Clip, probe
+from framelane.video.copies import to_host
 from framelane.video.reader import frame_near
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _tile(clip: Clip, moment: Moment) -> Image.Image:
     from PIL import Image, ImageDraw
 
     frame = frame_near(clip, moment.seconds)
-    picture = Image.fromarray(frame.rgb[0].permute(1, 2, 0).numpy())
+    picture = Image.fromarray(to_host(frame.rgb[0]).transpose(1, 2, 0))
     aspect = float(clip.sample_aspect or 1) ** (-1 if clip.orientation.swaps_sides else 1)
     shown = (picture.width * aspect, picture.height)
     scale = min(_WIDTH / shown[0], _MOST_HEIGHT / shown[1])

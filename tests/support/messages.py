@@ -52,14 +52,16 @@ ELSEWHERE = (
 # Names that stay as they are in every language: of classes, models, instruments.
 NAMES = {
     "Power TOT", "DINOv2 ViT-S/14", "No module named pip", "height 720", "height 480", "height 360", "stride 2", "pace 0.7",
-    "pace 0.4", "hair drier", "sports ball", "ONNX Runtime", "framelane batch", "is smaller than requested bytes of",
+    "pace 0.4", "hair drier", "sports ball", "bold red", "No module named 'PyNvVideoCodec'", "ONNX Runtime",
+    "framelane batch", "is smaller than requested bytes of", "10 bit encode not supported",
+    "profile: {0}  # under which it was measured",
 }  # fmt: skip
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _CODE = re.compile(
     r"</?[a-z]+[ >/]|^[\s.#@]*[\w-]+\s*\{[^{}]*:[^{}]*;|<\?xpacket|var\(--"  # markup
-    r"|^--?[a-z-]+$|^\.\w+( \.\w+)+|^[\w.]+\(|\\d|stopgrad"  # code
+    r"|^--?[a-z-]+$|^\.\w+( \.\w+)+|^[\w.]+\(|\\[dw.(]|\(\?:|\w\||stopgrad|^# "  # code, patterns, a comment in a file
 )
 
 
@@ -274,7 +276,7 @@ def catalogue(language: str) -> Path:
 
 
 def update(language: str) -> polib.POFile:
-    """A catalogue with the texts of now: new ones empty, old translations kept, what nobody says any more left out."""
+    """A catalogue with the texts of now: new ones empty; what nobody says any more is kept aside for when it comes back."""
     path = catalogue(language)
     old = polib.pofile(str(path), wrapwidth=120)
     known = {entry.msgid: entry.msgstr for entry in old}
@@ -282,6 +284,9 @@ def update(language: str) -> polib.POFile:
     fresh.header, fresh.metadata = old.header, old.metadata
     for text, places in found().items():
         fresh.append(polib.POEntry(msgid=text, msgstr=known.get(text, ""), comment=", ".join(places)))
+    said = {entry.msgid for entry in fresh}
+    for text in sorted(text for text, translation in known.items() if translation and text not in said):
+        fresh.append(polib.POEntry(msgid=text, msgstr=known[text], obsolete=True))
     return fresh
 
 
@@ -296,8 +301,10 @@ def main() -> None:
         po = update(path.parent.parent.name)
         po.save(str(path))
         path.with_suffix(".mo").write_bytes(compiled(po))
-        missing = [entry.msgid for entry in po if not entry.msgstr]
-        print(f"{path.relative_to(ROOT)}: {len(po)} texts, {len(missing)} without a translation")
+        missing = [entry.msgid for entry in po.untranslated_entries()]
+        print(
+            f"{path.relative_to(ROOT)}: {len(po) - len(po.obsolete_entries())} texts, {len(missing)} without a translation"
+        )
         for text in missing:
             print(f"  {text!r}")
 

@@ -7,7 +7,7 @@ import pytest
 
 from framelane.errors import FramelaneError
 from framelane.video import codecs
-from framelane.video.codecs import GPU_ENCODERS, Probe, choose_encoder, encode_fps, probe_decoder, probe_encoder
+from framelane.video.codecs import encode_fps, probe_decoder, probe_encoder
 
 
 @pytest.fixture
@@ -81,32 +81,6 @@ def test_probes_are_kept_for_the_process(fresh, monkeypatch):
     first = probe_encoder("libx264")
     monkeypatch.setattr(codecs, "_encode", lambda *_: pytest.fail("probed twice"))
     assert probe_encoder("libx264") is first
-
-
-def test_the_cpu_is_chosen_without_a_word_where_no_gpu_is_wanted():
-    assert choose_encoder("h264", False, False) == codecs.Choice("libx264", None)
-    assert choose_encoder("hevc", False, False) == codecs.Choice("libx265", None)
-
-
-@pytest.mark.parametrize("gpu_works", [True, False])
-@pytest.mark.parametrize("codec", ["h264", "hevc"])
-def test_the_choice_says_why_the_gpu_does_not_encode(codec, gpu_works, monkeypatch):
-    cpu = probe_encoder(codecs.CPU_ENCODERS[codec])
-    gpu = Probe(GPU_ENCODERS[codec], gpu_works, "NVENC was planted.")
-    monkeypatch.setattr(codecs, "probe_encoder", lambda name: gpu if name == gpu.name else cpu)
-    choice = choose_encoder(codec, True, False)
-    assert choice.name == cpu.name
-    assert is_sentence(choice.reason)
-    assert ("works on this machine but is not used yet" if gpu_works else "NVENC was planted.") in choice.reason
-    with pytest.raises(FramelaneError, match="require_gpu=false") as raised:
-        choose_encoder(codec, True, True)
-    assert is_sentence(str(raised.value))
-
-
-def test_no_working_encoder_is_an_error(monkeypatch):
-    monkeypatch.setattr(codecs, "probe_encoder", lambda name: Probe(name, False, "It is broken."))
-    with pytest.raises(FramelaneError, match=r"No H\.264 encoder works here"):
-        choose_encoder("h264", False, False)
 
 
 def test_encode_fps():

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from framelane.video.colour import ColourTags, Orientation, from_rgb, plane_array, to_rgb
+from support.clips import STREET
 
 KR_KB = {1: (0.2126, 0.0722), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}
 H, W = 96, 160
@@ -103,3 +104,22 @@ def test_ten_bit_is_read_with_its_matrix():
     to_rgb(frame, ColourTags(9, 1, 9, 16, H), rgb)
     wanted = (ramp - 64.0) * 255 / 876
     assert np.abs(rgb[:, H // 2] - wanted).max() <= 1.5
+
+
+def test_the_chroma_of_a_decoded_frame_is_not_shifted():
+    """Decoders say that chroma lies on the left, by which swscale would shift it: to and fro would then wash it out."""
+    with av.open(str(STREET)) as container:
+        frame = next(container.decode(video=0))
+    tags = ColourTags(height=frame.height)
+    rgb = np.empty((3, frame.height, frame.width), np.uint8)
+    to_rgb(frame, tags, rgb)
+    differences = rgb[0].astype(int) - rgb[2]  # red less blue: chroma alone, and equal within each 2x2 block
+    blocks = differences.reshape(frame.height // 2, 2, frame.width // 2, 2)
+    inside = (rgb > 0).all(0) & (rgb < 255).all(0)
+    whole = inside.reshape(blocks.shape).all((1, 3))
+    assert whole.mean() > 0.5
+    assert (blocks.max((1, 3)) - blocks.min((1, 3)))[whole].max() <= 1
+    again = from_rgb(rgb, tags, "yuv420p")
+    for index in (1, 2):
+        drift = plane_array(again.planes[index]).astype(int) - plane_array(frame.planes[index])
+        assert np.abs(drift[whole]).max() <= 2

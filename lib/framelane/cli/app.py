@@ -13,7 +13,7 @@ from framelane.cli.batch import batch
 from framelane.cli.models import models_app
 from framelane.cli.plan import plan
 from framelane.cli.run import prepare, run
-from framelane.cli.tools import bench, doctor
+from framelane.cli.tools import bench, doctor, tune
 from framelane.errors import Cancelled, FramelaneError
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _command in (run, batch, plan, prepare, doctor, bench):
+for _command in (run, batch, plan, prepare, doctor, bench, tune):
     app.command()(_command)
 app.add_typer(models_app, name="models", no_args_is_help=True)
 

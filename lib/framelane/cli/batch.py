@@ -14,6 +14,8 @@ from framelane.cli.options import (
     Config,
     Consent,
     Debug,
+    Decoder,
+    Encoder,
     Exclude,
     Include,
     Mode,
@@ -67,7 +69,9 @@ def batch(
     config: Config = None,
     assignments: Set = None,
     events: Annotated[str | None, typer.Option(help="Write events as JSON lines to a file, or to - (stdout).")] = None,
+    decoder: Decoder = None,
     require_gpu: RequireGpu = False,
+    encoder: Encoder = None,
     consent: Consent = None,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
@@ -85,7 +89,7 @@ def batch(
             mode=mode,
             profile=profile,
             config=config,
-            overrides=overrides_of(assignments, require_gpu, consent),
+            overrides=overrides_of(assignments, require_gpu, consent, decoder=decoder, encoder=encoder),
             include=include or (),
             exclude=exclude or (),
             order=order,

@@ -24,6 +24,20 @@ Profile = Annotated[
 ]
 Config = Annotated[Path | None, typer.Option(help="A YAML file of settings.")]
 RequireGpu = Annotated[bool, typer.Option("--require-gpu", help="Fail instead of falling back to the CPU.")]
+Decoder = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What decodes: auto, pyav, nvcodec or ffmpeg (ways to the GPU's decoder), or cpu; what is named must work.",
+    ),
+]
+Encoder = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What encodes: auto (the first that proves itself), pyav, nvcodec or ffmpeg (ways to the GPU's encoder), cpu.",
+    ),
+]
 PrintSettings = Annotated[
     bool, typer.Option("--print-settings", help="Show the merged settings and where each comes from, and stop.")
 ]
@@ -50,13 +64,19 @@ def same(one: Path, other: Path) -> bool:
 
 
 def overrides_of(
-    assignments: list[str] | None, require_gpu: bool = False, consent: str | None = None
+    assignments: list[str] | None,
+    require_gpu: bool = False,
+    consent: str | None = None,
+    decoder: str | None = None,
+    encoder: str | None = None,
 ) -> dict[str, Any]:
-    """What ``--set``, ``--require-gpu`` and ``--consent`` were given, by dotted key."""
+    """What ``--set``, ``--require-gpu``, ``--consent``, ``--decoder`` and ``--encoder`` were given, by dotted key."""
     from framelane.settings import parse_assignment
 
     given = dict(parse_assignment(text) for text in assignments or [])
     given |= {} if consent is None else {"faceswap.consent": consent}
+    given |= {} if decoder is None else {"hardware.decoder": decoder}
+    given |= {} if encoder is None else {"hardware.encoder": encoder}
     return {**given, "output.require_gpu": True} if require_gpu else given
 
 

@@ -12,6 +12,8 @@ from framelane.cli.options import (
     Budget,
     Config,
     Debug,
+    Decoder,
+    Encoder,
     Exclude,
     Include,
     Mode,
@@ -40,7 +42,9 @@ def plan(
     config: Config = None,
     assignments: Set = None,
     events: Annotated[str | None, typer.Option(help="Write the events of measuring as JSON lines to a file.")] = None,
+    decoder: Decoder = None,
     require_gpu: RequireGpu = False,
+    encoder: Encoder = None,
     measure: Annotated[
         bool, typer.Option("--measure", help="Measure again, even where this machine's figures are remembered.")
     ] = False,
@@ -52,7 +56,7 @@ def plan(
     from framelane.jobs.planning import Wanted, plan_clips
     from framelane.processors.base import create
 
-    wanted = Wanted(mode, profile, config, overrides_of(assignments, require_gpu))
+    wanted = Wanted(mode, profile, config, overrides_of(assignments, require_gpu, decoder=decoder, encoder=encoder))
     if print_settings:
         create(processor)
         print_settings_of(wanted.loaded())

@@ -11,6 +11,8 @@ from framelane.cli.options import (
     Config,
     Consent,
     Debug,
+    Decoder,
+    Encoder,
     Mode,
     PrintSettings,
     Profile,
@@ -35,7 +37,9 @@ def run(
     config: Config = None,
     assignments: Set = None,
     events: Annotated[str | None, typer.Option(help="Write events as JSON lines to a file, or to - (stdout).")] = None,
+    decoder: Decoder = None,
     require_gpu: RequireGpu = False,
+    encoder: Encoder = None,
     consent: Consent = None,
     print_settings: PrintSettings = False,
     debug: Debug = False,  # noqa: ARG001
@@ -44,7 +48,7 @@ def run(
     from framelane import run as runner
     from framelane.processors.base import create
 
-    overrides = overrides_of(assignments, require_gpu, consent)
+    overrides = overrides_of(assignments, require_gpu, consent, decoder=decoder, encoder=encoder)
     loaded = runner.load_settings(mode, profile, config, overrides)
     if print_settings:
         create(processor)

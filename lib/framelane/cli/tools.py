@@ -1,4 +1,4 @@
-"""``framelane doctor`` and ``framelane bench``: this machine, and how fast it is."""
+"""``framelane doctor``, ``framelane bench`` and ``framelane tune``: this machine, how fast it is, and what suits it."""
 
 from __future__ import annotations
 
@@ -38,3 +38,22 @@ def bench(
     from framelane import bench as benches
 
     benches.run(name, as_json=as_json, faithfulness=faithfulness, quick=quick)
+
+
+def tune(
+    seconds: Annotated[float, typer.Option(min=1, max=3600, help="How long to measure, about.")] = 60,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure and tell, but write nothing.")] = False,
+) -> None:
+    """Measure batch sizes, threads and presets for a minute; the best become this machine's own settings."""
+    from rich.console import Console
+
+    from framelane import tuned
+    from framelane.bench import tuning
+
+    if not dry_run and tuned.path() is None:
+        from framelane.errors import UsageError
+
+        raise UsageError(f"{tuned.VARIABLE} is empty, so there is no place to write to; unset it, or use --dry-run.")
+    rows, path = tuning.tune(seconds, dry_run, lambda line: typer.echo(line, err=True))
+    Console().print(tuning.table(rows))
+    typer.echo(f"Written to {path}." if path else "Nothing was written (--dry-run).")

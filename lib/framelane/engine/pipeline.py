@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import queue
-import shutil
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,15 +21,17 @@ from framelane.engine.control import Control
 from framelane.engine.events import Event, Listener, Meter
 from framelane.engine.forecast import Forecast
 from framelane.engine.guard import Held
+from framelane.engine.positions import Positions
 from framelane.engine.preview import Preview
+from framelane.engine.room import check_room
+from framelane.engine.streams import Stage, Streams
 from framelane.errors import Cancelled, FramelaneError, OutOfMemory, chain
 from framelane.memory import free_memory, is_out_of_memory
 from framelane.processors.base import Processor
 from framelane.video.frames import FrameBatch
-from framelane.video.reader import Position, Reader, checksum
+from framelane.video.reader import Position, Reader
 from framelane.video.writer import EncodeSpec, SegmentWriter, open_writer, write_error
 
-_REMEMBERED = 16384  # input frames whose position is kept, for replay_from
 _PROGRESS_EVERY_S = 0.25
 
 
@@ -58,6 +58,7 @@ class Plan:
         frames: a guess at the number of frames.
         empty_cache_every: frame batches between two times that unused memory is given back; 0 is never.
         held: what the guard had set at the end of the clip before.
+        device: where the job works, ``"cpu"`` or ``"cuda"``: there each stage has a stream of its own.
     """
 
     batch_size: int
@@ -68,6 +69,7 @@ class Plan:
     frames: int = 0
     empty_cache_every: int = 0
     held: Held = field(default_factory=dict)
+    device: str = "cpu"
 
 
 class Pipeline:
@@ -116,7 +118,8 @@ class Pipeline:
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
         self._failing = threading.Lock()
-        self._positions: deque[Position] = deque(maxlen=_REMEMBERED)
+        self._positions = Positions()
+        self._streams = Streams(plan.device)
         self._limit = plan.batch_size
         self._after: Position | None = None
         self._last_pts: int | None = None
@@ -142,9 +145,12 @@ class Pipeline:
             self._limit = min(self._limit, record.guard.get("limit", record.guard.get("batch_size", self._limit)))
             held = record.guard.get("held", {})
             self.processor.restore(json.loads(json.dumps(record.state)))
+        work: dict[Stage, Callable[[], None]] = {
+            "decode": self._decode, "process": self._process, "encode": self._encode,
+        }  # fmt: skip
         stages = [
-            threading.Thread(target=self._guarded, args=(stage,), name=name, daemon=True)
-            for name, stage in (("decode", self._decode), ("process", self._process), ("encode", self._encode))
+            threading.Thread(target=self._guarded, args=(stage, run), name=stage, daemon=True)
+            for stage, run in work.items()
         ]
         self.control.start(self.emit, self.notes, held)
         for thread in stages:
@@ -200,9 +206,10 @@ class Pipeline:
         except queue.Empty:
             return
 
-    def _guarded(self, stage: Callable[[], None]) -> None:
+    def _guarded(self, stage: Stage, work: Callable[[], None]) -> None:
         try:
-            stage()
+            with self._streams.of(stage):
+                work()
         except Aborted:
             pass
         except BaseException as error:
@@ -227,15 +234,16 @@ class Pipeline:
             if batch is None:
                 break
             self.meter.add("decode", time.perf_counter() - started, len(batch))
-            self._decoded.put(batch)
+            self._decoded.put(self._streams.leave(batch))
             del batch  # here and below: a batch must not live on while its successor is awaited
         self._decoded.close()
 
     def _process(self) -> None:
         boundary: float | None = None
         base = self.reader.clip.time_base
-        for count, batch in enumerate(self._decoded, 1):
+        for count, decoded in enumerate(self._decoded, 1):
             self._breathe()
+            batch = decoded.arrive()
             self._show(self.preview.before, batch)
             for done in self._commit(batch):
                 boundary = self._forward(done, boundary)
@@ -247,7 +255,7 @@ class Pipeline:
                 if reason := self.control.must_stop:
                     self._stop(reason)
                     return
-            del batch
+            del batch, decoded
             if self.plan.empty_cache_every and count % self.plan.empty_cache_every == 0:
                 free_memory()
         for done in self.processor.flush():
@@ -293,8 +301,7 @@ class Pipeline:
                 continue
             done += self.processor.commit(piece, inferred)
             start += len(piece)
-        for index, frame in enumerate(batch.planes):
-            self._positions.append(Position(batch.first_index + index, batch.pts[index], checksum(frame)))
+        self._positions.note(batch)
         self.meter.add("process", time.perf_counter() - started, len(batch))
         return done
 
@@ -318,21 +325,15 @@ class Pipeline:
         if boundary is None:
             boundary = done.pts[0] * base + self.plan.segment_seconds
         self._last_pts = done.pts[-1]
-        self._finished.put(done)
+        self._finished.put(self._streams.leave(done))
         return boundary
 
     def _checkpoint(self) -> _Checkpoint:
         snapshot = self.processor.snapshot()
-        newest = self._positions[-1]
-        wanted = newest.index if snapshot.replay_from is None else snapshot.replay_from - 1
         held = self.control.segment_start()
         guard = {"batch_size": self.control.batch_size(self._limit), "limit": self._limit, "held": held}
-        if wanted < 0:
-            return _Checkpoint(snapshot.state, None, guard=guard)
-        position = next((p for p in self._positions if p.index == wanted), None)
-        if position is None:
-            raise FramelaneError(f"The processor holds back more than {_REMEMBERED} frames.")
-        return _Checkpoint(snapshot.state, position, guard=guard)
+        before = None if snapshot.replay_from is None else snapshot.replay_from - 1
+        return _Checkpoint(snapshot.state, self._positions.at(before), guard=guard)
 
     def _encode(self) -> None:
         writer: SegmentWriter | None = None
@@ -341,7 +342,7 @@ class Pipeline:
             for item in self._finished:
                 started = time.perf_counter()
                 if writer is None:
-                    self._check_disk()
+                    check_room(self.work, self.segments, self.plan.min_free)
                     folder = self.work.begin(len(self.segments))
                     writer = self.make_writer(folder / "video.nut", self.spec)
                     rows = (folder / "rows.jsonl").open("w", encoding="utf-8")
@@ -352,7 +353,7 @@ class Pipeline:
                     continue
                 for row in item.rows:
                     rows.write(json.dumps(row) + "\n")
-                writer.write(item)
+                writer.write(item.arrive())
                 self.meter.add("encode", time.perf_counter() - started, len(item))
                 self.meter.written += len(item)
                 self._show(self.preview.after, item)
@@ -378,17 +379,6 @@ class Pipeline:
         self.segments.append(self.work.finish(len(self.segments), record).light())
         frame = self.meter.first + self.meter.written
         self.emit(Event(event="segment", index=len(self.segments) - 1, frames=info.frames, frame=frame))
-
-    def _check_disk(self) -> None:
-        """Refuse a segment that might leave less than ``min_free``, going by the largest one so far."""
-        free = shutil.disk_usage(self.work.path).free
-        largest = max((segment.record.size for segment in self.segments), default=0)
-        if self.plan.min_free and free < self.plan.min_free + largest:
-            raise FramelaneError(
-                f"Only {free / 1e6:.0f} MB are free on the disk of {self.work.output}, less than the "
-                f"{self.plan.min_free / 1e6:.0f} MB of engine.min_free_mb and the {largest / 1e6:.0f} MB that a segment "
-                "takes. Free some space and run the same command again; finished segments are kept."
-            )
 
 
 def _no_memory(error: BaseException) -> OutOfMemory:

@@ -37,12 +37,12 @@ def fixed(alpha: float) -> int:
     return int(min(1.0, max(0.0, alpha)) * 256 + 1e-6)
 
 
-def blend(rgb: torch.Tensor, colour: RGB | Bytes, alpha: torch.Tensor | Opacity | int) -> torch.Tensor:
+def blend(rgb: torch.Tensor, colour: RGB | Bytes | torch.Tensor, alpha: torch.Tensor | Opacity | int) -> torch.Tensor:
     """``rgb + (colour - rgb) * alpha / 256``, in place.
 
     Args:
         rgb: uint8 (3, h, w), may be a view into a frame.
-        colour: one colour, or a picture uint8 (3, h, w).
+        colour: one colour, or a picture uint8 (3, h, w): an array, or a tensor on a frame's device that is no CPU.
         alpha: 0 to 256: one number, or int16 (h, w); a tensor must be on the frame's device.
 
     Returns:
@@ -50,6 +50,8 @@ def blend(rgb: torch.Tensor, colour: RGB | Bytes, alpha: torch.Tensor | Opacity 
     """
     if rgb.device.type != "cpu":
         return _blend_tensor(rgb, colour, alpha)
+    if not isinstance(colour, np.ndarray | tuple):
+        raise TypeError("on a CPU a picture is an array")
     opacity = alpha if isinstance(alpha, int) else np.asarray(alpha).view(np.uint16)
     pixels, step = rgb.numpy(), max(1, _STRIP // max(1, int(rgb.shape[2])))
     for top in range(0, pixels.shape[1], step):
@@ -69,12 +71,16 @@ def _blend_array(rgb: Bytes, colour: RGB | Bytes, opacity: npt.NDArray[np.uint16
         plane[...] = mixed
 
 
-def _blend_tensor(rgb: torch.Tensor, colour: RGB | Bytes, alpha: torch.Tensor | Opacity | int) -> torch.Tensor:
+def _blend_tensor(
+    rgb: torch.Tensor, colour: RGB | Bytes | torch.Tensor, alpha: torch.Tensor | Opacity | int
+) -> torch.Tensor:
     import torch
 
     opacity = torch.from_numpy(alpha).to(rgb.device) if isinstance(alpha, np.ndarray) else alpha
     if isinstance(colour, np.ndarray):
         over = torch.from_numpy(colour).to(rgb.device).to(torch.int16)
+    elif isinstance(colour, torch.Tensor):
+        over = colour.to(torch.int16)
     else:
         over = colour_planes(colour, str(rgb.device))
     mixed = rgb.to(torch.int16).mul_(256 - opacity).add_(over * opacity)

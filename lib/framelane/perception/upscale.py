@@ -14,6 +14,8 @@ from framelane.errors import FramelaneError, chain
 from framelane.memory import free_memory, is_out_of_memory
 from framelane.perception.stabilise import Stabiliser
 from framelane.perception.superres import Network, Notes, load_network
+from framelane.video.copies import to_device, to_host
+from framelane.video.resample import lanczos
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +40,7 @@ class Upscaler(ABC):
 
     @abstractmethod
     def next(self, frame: torch.Tensor) -> torch.Tensor:
-        """The next frame, uint8 ``(3, h, w)``, as uint8 ``(3, H, W)`` on the CPU."""
+        """The next frame, uint8 ``(3, h, w)``, as uint8 ``(3, H, W)`` on the same device."""
 
     def forget(self) -> None:
         """Begin anew: the next frame has none before it."""
@@ -53,7 +55,9 @@ class Lanczos(Upscaler):
         """See the base class."""
         import torch
 
-        return torch.from_numpy(resample(frame.cpu().numpy(), self.size))
+        if frame.device.type != "cpu":
+            return lanczos(frame, self.size)
+        return torch.from_numpy(resample(frame.numpy(), self.size))
 
 
 def resample(planar: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -118,10 +122,10 @@ class SuperResolution(Upscaler):
         """See the base class."""
         import torch
 
-        small = frame.cpu().numpy()
+        small = to_host(frame)  # the stabiliser's optical flow and its warp run on the host
         large = back_projected(resample(self.sharpen(frame).numpy(), self.size), small)
         calm = self.stabiliser.next(np.moveaxis(large, 0, 2), small)
-        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(calm, 2, 0)))
+        return to_device(torch.from_numpy(np.ascontiguousarray(np.moveaxis(calm, 2, 0))), frame.device)
 
     def forget(self) -> None:
         """See the base class."""

@@ -20,6 +20,7 @@ import numpy as np
 from framelane.errors import FramelaneError, UsageError, chain
 from framelane.perception.detectors import COCO_NAMES, Detector, FloatArray, coco_ids
 from framelane.resources import cache_dir
+from framelane.video.copies import to_host
 
 if TYPE_CHECKING:
     import supervision
@@ -70,7 +71,7 @@ class Yolo(Detector):
 
     def detect(self, rgb: torch.Tensor) -> list[supervision.Detections]:
         """See :meth:`Detector.detect`. The model takes one frame at a time."""
-        return [self._one(frame.permute(1, 2, 0).cpu().numpy()) for frame in rgb]
+        return [self._one(to_host(frame).transpose(1, 2, 0)) for frame in rgb]
 
     def _one(self, rgb: Any) -> supervision.Detections:
         import supervision as sv

@@ -12,6 +12,8 @@ from framelane.errors import FramelaneError, chain
 from framelane.provenance import Unlabelled, VisibleMark
 from framelane.video.clip import open_container, probe, video_stream
 from framelane.video.colour import Orientation, plane_array
+from framelane.video.surface import Surface
+from framelane.video.transfer import download
 
 LIKENESS = 0.7
 """Lowest normalised cross-correlation of what a frame shows with the mark. x264 at CRF 51
@@ -88,6 +90,8 @@ def _at_size(mark: VisibleMark, size: tuple[int, int]) -> tuple[NDArray[np.float
 
 def _upright_luma(frame: Any, orientation: Orientation) -> NDArray[np.uint8]:
     """A view of the frame's luma as displayed."""
+    if isinstance(frame, Surface):
+        frame = download(frame)
     eight_bits = frame.format.components[0].bits == 8 and frame.format.name.startswith(("yuv", "nv", "gray"))
     luma = plane_array(frame.planes[0]) if eight_bits else frame.reformat(format="gray").to_ndarray()
     if orientation.mirrored:

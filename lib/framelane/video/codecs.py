@@ -20,7 +20,6 @@ GPU_ENCODERS = {"h264": "h264_nvenc", "hevc": "hevc_nvenc"}
 ENCODERS = (*CPU_ENCODERS.values(), *GPU_ENCODERS.values())
 DECODERS = ("cpu", "cuda")
 
-_LABELS = {"h264": "H.264", "hevc": "HEVC"}
 _FRAMES = 5
 _HEIGHT, _WIDTH = 192, 320  # NVENC refuses pictures narrower than about 145 pixels
 _LARGEST_ERROR = 12.0  # mean grey levels; a wrong picture is off by 60 and more
@@ -39,14 +38,6 @@ class Probe:
     name: str
     ok: bool
     reason: str
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The encoder to use, and a sentence where it is not the one that was preferred."""
-
-    name: str
-    reason: str | None = None
 
 
 def _pattern(index: int, height: int = _HEIGHT, width: int = _WIDTH) -> np.ndarray:
@@ -71,6 +62,11 @@ def _encode(name: str, frames: list[Any]) -> bytes:
         for frame in [*frames, None]:
             container.mux(stream.encode(frame))
     return buffer.getvalue()
+
+
+def made_clip() -> bytes:
+    """A small H.264 clip as an MP4: what probes of decoders decode."""
+    return _encode(CPU_ENCODERS["h264"], _make_frames(_FRAMES))
 
 
 def _decode(data: bytes, hwaccel: Any = None) -> list[np.ndarray]:
@@ -154,44 +150,6 @@ def probe_decoder(name: Literal["cpu", "cuda"]) -> Probe:
     if wrong:
         return Probe(name, False, f"The decoder ran, but {wrong[0].lower()}{wrong[1:]}")
     return Probe(name, True, f"Decoded {_FRAMES} test frames to the right pictures.")
-
-
-def choose_encoder(codec: Literal["h264", "hevc"], prefer_gpu: bool, require_gpu: bool) -> Choice:
-    """The encoder for an output.
-
-    This release encodes on the CPU only. A GPU encoder that works is named in the reason, so that nobody takes the
-    CPU's use for a broken GPU.
-
-    Args:
-        codec: what the output file holds.
-        prefer_gpu: say why the GPU's encoder is not the one chosen.
-        require_gpu: refuse instead of using the CPU.
-
-    Raises:
-        FramelaneError: the GPU is required, or the CPU's encoder does not work either.
-    """
-    label, name = _LABELS[codec], CPU_ENCODERS[codec]
-    reason: str | None = None
-    if prefer_gpu or require_gpu:
-        gpu = probe_encoder(GPU_ENCODERS[codec])
-        if gpu.ok:
-            reason = (
-                f"The GPU's {label} encoder ({gpu.name}) works on this machine but is not used yet: this release "
-                f"encodes on the CPU with {name}."
-            )
-        else:
-            reason = f"{label} is encoded on the CPU with {name}: {gpu.reason}"
-    if require_gpu:
-        raise FramelaneError(
-            f"A GPU encoder is required (output.require_gpu) but cannot be used. {reason} "
-            "Set output.require_gpu=false to let the CPU encode."
-        )
-    cpu = probe_encoder(name)
-    if not cpu.ok:
-        raise FramelaneError(
-            f"No {label} encoder works here. {cpu.reason} Reinstall PyAV ('pip install --force-reinstall av')."
-        )
-    return Choice(name, reason)
 
 
 def encode_fps(name: str, *, frames: int = 40, size: tuple[int, int] = (360, 640)) -> float:

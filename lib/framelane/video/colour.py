@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from framelane.video.surface import Surface
+
 if TYPE_CHECKING:
     import torch
 
@@ -73,7 +75,7 @@ def to_rgb(frame: Any, tags: ColourTags, out: np.ndarray) -> None:
     """
     rgb_in = frame.format.is_rgb
     planar = _reformatter().reformat(
-        frame,
+        _unsited(frame),
         format="gbrp",
         src_colorspace=None if rgb_in else _SWS[tags.effective_matrix],
         dst_colorspace=None if rgb_in else _SWS[tags.effective_matrix],
@@ -114,14 +116,18 @@ def resized(frame: Any, size: tuple[int, int], tags: ColourTags) -> Any:
     """A decoded frame made smaller, by area, without a change of pixel format, matrix or range.
 
     Args:
-        frame: an ``av.VideoFrame``.
+        frame: an ``av.VideoFrame``, or a :class:`~framelane.video.surface.Surface`, which stays on its device.
         size: coded (width, height).
         tags: the clip's colour tags.
     """
+    if isinstance(frame, Surface):
+        from framelane.video.resample import resize
+
+        return resize(frame, size)
     rgb = frame.format.is_rgb
     matrix, range_ = (None, None) if rgb else (_SWS[tags.effective_matrix], tags.effective_range)
     return _reformatter().reformat(
-        frame,
+        _unsited(frame),
         width=size[0],
         height=size[1],
         format="gbrp" if frame.format.name == "pal8" else None,  # a palette cannot be resampled
@@ -132,6 +138,20 @@ def resized(frame: Any, size: tuple[int, int], tags: ColourTags) -> Any:
         interpolation=_DOWN,
         threads=1,
     )
+
+
+def _unsited(frame: Any) -> Any:
+    """The same planes, without where the frame says that its chroma lies.
+
+    Decoders say "left" of nearly every clip, and swscale then shifts chroma: with POINT every odd column takes the
+    chroma of its right neighbour, which no mean of 2x2 undoes.
+    """
+    from av.video.frame import VideoFrame
+
+    name, planes = frame.format.name, frame.planes
+    if not name.startswith("yuv") or name.endswith("be") or len(planes) != 3 or any(p.line_size < 0 for p in planes):
+        return frame
+    return VideoFrame.from_dlpack(tuple(planes), format=name, width=frame.width, height=frame.height)
 
 
 def _planar_frame(rgb: np.ndarray) -> Any:

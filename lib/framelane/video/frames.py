@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from framelane.video.colour import ColourTags, Orientation, plane_array, to_rgb
+from framelane.video.colour import ColourTags, Orientation, to_rgb
+from framelane.video.surface import Surface
 
 if TYPE_CHECKING:
     import torch
@@ -54,18 +55,41 @@ class _Pixels:
 
         turned = self.layout.orientation != Orientation()
         size = (self.layout.height, self.layout.width)
-        if self._rgb is None:
-            shown = size[::-1] if self.layout.orientation.swaps_sides else size
-            self._rgb = torch.empty((len(self.planes), 3, *shown), dtype=torch.uint8)
-        for index in range(start, stop):
-            if self._done[index]:
-                continue
-            target = torch.empty((3, *size), dtype=torch.uint8) if turned else self._rgb[index]
-            to_rgb(self.planes[index], self.layout.colour, target.numpy())
-            if turned:
-                self._rgb[index] = self.layout.orientation.upright(target)
-            self._done[index] = True
-        return self._rgb[start:stop]
+        device = device_of(self.planes)
+        with torch.inference_mode(False):  # whoever asks first may infer, and others write into what it made
+            if self._rgb is None:
+                shown = size[::-1] if self.layout.orientation.swaps_sides else size
+                self._rgb = torch.empty((len(self.planes), 3, *shown), dtype=torch.uint8, device=device)
+            for index in range(start, stop):
+                if self._done[index]:
+                    continue
+                target = torch.empty((3, *size), dtype=torch.uint8, device=device) if turned else self._rgb[index]
+                _convert(self.planes[index], self.layout.colour, target)
+                if turned:
+                    self._rgb[index] = self.layout.orientation.upright(target)
+                self._done[index] = True
+            return self._rgb[start:stop]
+
+    def record(self, stream: Any) -> None:
+        """Tell the allocator that a stream of a card uses this memory."""
+        if self._rgb is not None and self._rgb.is_cuda:
+            self._rgb.record_stream(stream)
+
+
+def device_of(planes: Sequence[Any]) -> torch.device:
+    """Where decoded frames lie: surfaces on their device, everything else on the host."""
+    import torch
+
+    return planes[0].device if planes and isinstance(planes[0], Surface) else torch.device("cpu")
+
+
+def _convert(frame: Any, tags: ColourTags, target: torch.Tensor) -> None:
+    if isinstance(frame, Surface):
+        from framelane.video import convert
+
+        convert.to_rgb(frame, tags, target)
+    else:
+        to_rgb(frame, tags, target.numpy())
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +97,8 @@ class FrameBatch:
     """Consecutive frames of one clip.
 
     Attributes:
-        planes: the frames as decoded (``av.VideoFrame``); untouched ones reach the encoder unconverted.
+        planes: the frames as decoded, on the host (``av.VideoFrame``) or on a device (:class:`Surface`), all alike;
+            untouched ones reach the encoder unconverted.
         pts: presentation timestamp of each frame, in ticks of ``layout.time_base``, strictly increasing.
         durations: how long each frame is shown, in ticks.
         first_index: index in the clip of the first frame.
@@ -84,6 +109,7 @@ class FrameBatch:
         earlier: frames before that one, oldest first: as many as the processor's ``history`` asks for, or more, or
             all since the start of the clip.
         rows: results to be written beside the frames, JSON-able; they land in the frames' segment.
+        ready: a ``torch.cuda.Event`` after which the pixels are there, see :meth:`arrive`; None where they are.
     """
 
     planes: tuple[Any, ...]
@@ -95,6 +121,7 @@ class FrameBatch:
     before_pts: int | None = None
     earlier: tuple[Any, ...] = field(default=(), repr=False)
     rows: tuple[dict[str, Any], ...] = ()
+    ready: Any = field(default=None, repr=False)
     _drawn: torch.Tensor | None = None
     _pixels: _Pixels | None = field(default=None, repr=False)
     _offset: int = 0
@@ -108,7 +135,10 @@ class FrameBatch:
 
     @property
     def rgb(self) -> torch.Tensor:
-        """uint8 ``(N, 3, H, W)`` as displayed (upright), converted when first asked for. Do not write into it."""
+        """uint8 ``(N, 3, H, W)`` as displayed (upright), converted when first asked for. Do not write into it.
+
+        It lies where the frames lie: on the surfaces' device, or on the CPU.
+        """
         if self._drawn is not None:
             return self._drawn
         assert self._pixels is not None
@@ -135,7 +165,7 @@ class FrameBatch:
 
         Args:
             rgb: uint8 ``(N, 3, H, W)`` as displayed.
-            planes: one ``av.VideoFrame`` a frame, in coded orientation.
+            planes: one ``av.VideoFrame`` or :class:`Surface` a frame, in coded orientation.
             rows: results of these frames.
 
         Raises:
@@ -149,6 +179,38 @@ class FrameBatch:
         if rgb is not None:  # the pixels drawn over are let go
             return replace(self, rows=kept_rows, _drawn=rgb, _pixels=None, _offset=0)
         return replace(self, rows=kept_rows)
+
+    def leave(self, device: str) -> FrameBatch:
+        """The batch as one stage hands it to the next: ready once everything queued so far is done.
+
+        Args:
+            device: where the job works. Only on a card is there anything to wait for.
+        """
+        if not device.startswith("cuda"):
+            return self
+        import torch
+
+        ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        ready.record()
+        # RGB that was made for finding things is this stage's own, and may still be added to for other slices.
+        return replace(self, ready=ready, _pixels=None, _offset=0)
+
+    def arrive(self) -> FrameBatch:
+        """Make the current stream wait until the pixels are there, and keep their memory until it is done with them."""
+        if self.ready is None:
+            return self
+        import torch
+
+        stream = torch.cuda.current_stream()
+        stream.wait_event(self.ready)
+        for frame in (*self.planes, self.before, *self.earlier):
+            if isinstance(frame, Surface):
+                frame.record(stream)
+        if self._drawn is not None and self._drawn.is_cuda:
+            self._drawn.record_stream(stream)
+        if self._pixels is not None:
+            self._pixels.record(stream)
+        return self
 
     def slice(self, start: int, stop: int) -> FrameBatch:
         """Frames ``start`` to ``stop`` (exclusive) as a batch that shares these pixels."""
@@ -173,21 +235,23 @@ def thumbnail(frame: Any, layout: Layout, long_side: int) -> np.ndarray:
     """A small grey picture of a decoded frame, as displayed.
 
     Args:
-        frame: an ``av.VideoFrame`` in coded orientation.
+        frame: an ``av.VideoFrame`` or a :class:`Surface`, in coded orientation; of a surface on a card only the small
+            picture is fetched.
         layout: the clip's layout.
         long_side: pixels of the longer side; a smaller frame keeps its size.
 
     Returns:
         uint8 ``(h, w)``: the luma as coded (limited or full range).
     """
-    import cv2
+    return thumbnails([frame], layout, long_side)[0]
 
-    scale = min(1.0, long_side / max(frame.width, frame.height))
-    size = (max(8, round(frame.width * scale)), max(8, round(frame.height * scale)))
-    if frame.format.components[0].bits == 8 and frame.format.name.startswith(("yuv", "nv", "gray")):
-        small = cv2.resize(plane_array(frame.planes[0]), size, interpolation=cv2.INTER_AREA)
-    else:
-        small = frame.reformat(width=size[0], height=size[1], format="gray").to_ndarray()
-    if layout.orientation.mirrored:
-        small = small[:, ::-1]
-    return np.ascontiguousarray(np.rot90(small, layout.orientation.quarter_turns))
+
+def thumbnails(frames: Sequence[Any], layout: Layout, long_side: int) -> list[np.ndarray]:
+    """See :func:`thumbnail`; those of surfaces on a card are fetched together, so that the host waits for it once."""
+    from framelane.video.resample import small_lumas
+
+    found = []
+    for small in small_lumas(frames, long_side):
+        turned = small[:, ::-1] if layout.orientation.mirrored else small
+        found.append(np.ascontiguousarray(np.rot90(turned, layout.orientation.quarter_turns)))
+    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -72,14 +73,15 @@ def join(
         ) as target:
             target.metadata.update({k: v for k, v in clip.metadata.items() if k in _KEPT_METADATA})
             target.metadata.update(tags or {})
-            video = _video_track(target, segments[0][0], clip)
+            own_sets = _differ(segments, result)
+            video = _video_track(target, segments[0][0], clip, own_sets)
             with open_container(clip.path) as source:
                 if span is None:
                     target.set_chapters(source.chapters())
                 tracks = [_AudioTrack(target, source, track.index, result.notes) for track in clip.audio]
                 wanted = {t.index: t for t in tracks if t.usable}
                 target.start_encoding()
-                streams = [_video_packets(segments, video, clip, result)]
+                streams = [_video_packets(segments, video, clip, result, own_sets)]
                 if wanted:
                     streams.append(_audio_packets(source, wanted, span))
                 _mux_all(target, heapq.merge(*streams), result)
@@ -118,12 +120,24 @@ def _options(clip: Clip, output: Path) -> dict[str, str]:
     return {"movflags": "+faststart", "movie_timescale": str(min(ticks, _LARGEST_TIMESCALE))}
 
 
-def _video_track(target: Any, first: Path, clip: Clip) -> Any:
+def _differ(segments: Segments, result: Joined) -> bool:
+    """Whether the segments' parameter sets differ; every key frame must then carry its own."""
+    if len({parameter_sets(path) for path, _ in segments}) < 2:
+        return False
+    result.notes.append(
+        "The segments were encoded by different encoders or drivers: every key frame carries settings of its own, which a "
+        "few players (Apple's, for HEVC) do not read."
+    )
+    return True
+
+
+def _video_track(target: Any, first: Path, clip: Clip, own_sets: bool) -> Any:
     with open_container(first) as segment:
         stream = target.add_stream_from_template(segment.streams.video[0], opaque=True)
     stream.time_base = clip.time_base
     if stream.codec_context.name == "hevc" and target.format.name in ("mp4", "mov"):
-        stream.codec_context.codec_tag = "hvc1"  # the tag that Apple's players want
+        # Apple's players want the first, for which the muxer takes all parameter sets out of the packets.
+        stream.codec_context.codec_tag = "hev1" if own_sets else "hvc1"
     if clip.sample_aspect:
         stream.sample_aspect_ratio = clip.sample_aspect
     if clip.display_matrix:
@@ -131,7 +145,7 @@ def _video_track(target: Any, first: Path, clip: Clip) -> Any:
     return stream
 
 
-def _video_packets(segments: Segments, track: Any, clip: Clip, result: Joined) -> Iterator[_Out]:
+def _video_packets(segments: Segments, track: Any, clip: Clip, result: Joined, own_sets: bool) -> Iterator[_Out]:
     """All segments' packets in coding order, with decode times that rise across segment borders.
 
     Each encoder counts its decode times on its own, and for variable frame rates the first of one segment may lie
@@ -143,7 +157,7 @@ def _video_packets(segments: Segments, track: Any, clip: Clip, result: Joined) -
     step = max(1, min(info.shortest for _, info in segments))
     waiting: list[int] = []  # decode times carried over from the segments before
     for path, info in segments:
-        packets, times = _read_segment(path, info, clip.time_base)
+        packets, times = _read_segment(path, info, clip.time_base, own_sets)
         shown = sorted(times)
         until = dict(zip(shown, [*shown[1:], shown[-1] + info.last_duration], strict=True))
         if result.frames == 0:
@@ -162,15 +176,35 @@ def _video_packets(segments: Segments, track: Any, clip: Clip, result: Joined) -
         waiting = decode[len(packets) :]
 
 
-def _read_segment(path: Path, info: SegmentInfo, time_base: Fraction) -> tuple[list[Any], list[int]]:
+def parameter_sets(path: Path) -> tuple[bytes, ...]:
+    """The parameter sets (VPS, SPS, PPS) in a segment's header, without what else an encoder writes there.
+
+    An output's header has room for one segment's; of another segment with others, a player would decode garbage.
+    """
+    with open_container(path) as segment:
+        context = segment.streams.video[0].codec_context
+        units = re.split(rb"\x00*\x00\x00\x01", context.extradata or b"")
+        if context.name == "hevc":  # H.265, table 7-1: 32 to 34
+            return tuple(unit for unit in units if unit and 32 <= unit[0] >> 1 & 63 <= 34)
+        return tuple(unit for unit in units if unit and unit[0] & 31 in (7, 8))  # H.264, table 7-1
+
+
+def _read_segment(
+    path: Path, info: SegmentInfo, time_base: Fraction, own_sets: bool = False
+) -> tuple[list[Any], list[int]]:
     """A segment's packets in coding order and their presentation times in ticks.
 
     NUT has no negative times: the muxer shifts a segment that starts at 0 by the encoder's delay. The recorded first
-    timestamp undoes that.
+    timestamp undoes that. With ``own_sets`` key frames begin with the segment's parameter sets.
     """
+    from av.bitstream import BitStreamFilterContext
+
     with open_container(path) as segment:
         stream = segment.streams.video[0]
         packets = [packet for packet in segment.demux(stream) if packet.size]
+        if own_sets and stream.codec_context.extradata:
+            sets = BitStreamFilterContext("dump_extra=freq=keyframe", stream)
+            packets = [part for packet in packets for part in sets.filter(packet)]
         scale = Fraction(stream.time_base) / time_base
     raw = [int(packet.pts * scale) for packet in packets]
     shift = (info.first_pts or 0) - min(raw)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from framelane.errors import FramelaneError
-from framelane.video.clip import Clip, open_container, video_stream
+from framelane.errors import FramelaneError, chain
+from framelane.memory import is_out_of_memory
+from framelane.video.checksum import checksum
+from framelane.video.clip import Clip
+from framelane.video.decoders import Broken, CpuRung, Pass, Rung
+from framelane.video.decoders.base import surface_format
 from framelane.video.frames import FrameBatch, Layout
+from framelane.video.surface import Surface
+from framelane.video.transfer import Staging, upload
 
 _SEEK_MARGIN_S = 1.0
 _MISSING_TOLERANCE_S = 0.5
@@ -38,18 +41,10 @@ class _Decoded:
     duration: int
 
 
-def checksum(frame: Any) -> int:
-    """CRC-32 of every 16th row of a decoded frame's first plane."""
-    plane = frame.planes[0]
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-    wide = -(-frame.format.components[0].bits // 8) * (len(frame.format.components) if len(frame.planes) == 1 else 1)
-    return zlib.crc32(
-        np.ascontiguousarray(rows[: plane.height : 16, : min(plane.width * wide, plane.line_size)]).tobytes()
-    )
-
-
 class Reader:
-    """Decodes one clip on the CPU, in presentation order.
+    """Decodes one clip in presentation order, on a rung of :mod:`framelane.video.decoders`.
+
+    Where a rung on the GPU breaks, the CPU's decoder goes on after the last frame that was given out.
 
     Attributes:
         warnings: sentences about what was wrong with the file, complete once the iteration has ended.
@@ -57,13 +52,23 @@ class Reader:
         decoder: what decodes, as named in reports.
     """
 
-    def __init__(self, clip: Clip, threads: int = 0) -> None:
-        self.clip, self.threads = clip, threads
+    def __init__(
+        self,
+        clip: Clip,
+        threads: int = 0,
+        *,
+        rung: Rung | None = None,
+        device: str = "cpu",
+        degrade: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.clip, self.threads, self.device, self.degrade = clip, threads, device, degrade
+        self.rung: Rung = rung or CpuRung()
         self.warnings: list[str] = []
         self.frames_read = 0
-        self.decoder = f"cpu ({clip.codec})"
+        self.decoder = self.rung.describe(clip)
         self._damaged: list[float] = []
         self._end_pts: int | None = None
+        self._staging: Staging | None = None
 
     def batches(self, size: int, after: Position | None = None, history: int = 1) -> Iterator[FrameBatch]:
         """Frame batches of up to ``size`` frames.
@@ -87,7 +92,7 @@ class Reader:
         index = after.index + 1 if after else 0
         held: list[_Decoded] = []
         before: tuple[_Decoded, ...] = ()
-        for recent, item in self._from(after, history):
+        for recent, item in self._lasting(after, history):
             before = recent if not held else before
             held.append(item)
             if (index + len(held)) % size == 0:
@@ -97,6 +102,30 @@ class Reader:
             yield _batch(held, index, layout, before)
         self.frames_read = index + len(held)
         self._conclude()
+
+    def _lasting(self, after: Position | None, history: int) -> Iterator[tuple[tuple[_Decoded, ...], _Decoded]]:
+        """Frames after a position; where a rung breaks, the CPU's decoder gives those that follow."""
+        index, last = after.index if after else -1, None
+        try:
+            for pair in self._from(after, history):
+                yield pair
+                index, last = index + 1, pair[1]
+            return
+        except Broken as error:
+            if not self.rung.on_gpu:
+                raise
+            self._fall_back(index + 1, error)
+        yield from self._from(_position(index, last) if last else after, history)
+
+    def _fall_back(self, index: int, error: Broken) -> None:
+        """Go over to the CPU's decoder, and say so."""
+        self.degrade(
+            f"The decoder {self.rung.name} stopped at frame {index} ({self._seconds_read():.2f} s); the CPU's decoder goes "
+            f"on from there. {error}"
+        )
+        self.decoder = f"{self.rung.describe(self.clip)}, then cpu from frame {index}"
+        self.rung = CpuRung()
+        self._damaged.clear()
 
     def _from(self, after: Position | None, history: int) -> Iterator[tuple[tuple[_Decoded, ...], _Decoded]]:
         """Frames after a position, each with those before it."""
@@ -121,50 +150,46 @@ class Reader:
 
     def _decode(self, seek_pts: int | None, history: int = 1) -> Iterator[_Decoded]:
         """All frames that decode, from the start or from a key frame well before ``seek_pts``."""
-        with open_container(self.clip.path) as container:
-            stream = video_stream(container, self.clip.path)
-            stream.thread_type = "AUTO"
-            stream.codec_context.thread_count = self.threads
-            if seek_pts is not None:
-                margin = int((_SEEK_MARGIN_S + history / float(self.clip.rate)) / stream.time_base)
-                try:
-                    container.seek(max(self.clip.start_pts, seek_pts - margin), stream=stream, backward=True)
-                except OSError:
-                    return  # the caller decodes from the start instead
-            yield from _timed(self._frames(container, stream), self.clip)
+        if seek_pts is not None:
+            margin = int((_SEEK_MARGIN_S + history / float(self.clip.rate)) / self.clip.time_base)
+            seek_pts = max(self.clip.start_pts, seek_pts - margin)
+        yield from _timed(self._frames(seek_pts), self.clip)
 
-    def _frames(self, container: Any, stream: Any) -> Iterator[Any]:
-        """Decoded frames; damaged packets are noted and skipped."""
-        import av
+    def _frames(self, seek_pts: int | None) -> Iterator[Any]:
+        """Decoded frames, all of the clip's size and format, where they are wanted."""
+        rung = self.rung
+        frames = rung.frames(Pass(self.clip, seek_pts, self.threads, self.device, self._damage))
+        try:
+            for frame in frames:
+                ready = self._conformed(frame)
+                self._end_pts = ready.pts if ready.pts is not None else self._end_pts
+                yield ready
+        except Exception as error:
+            if not rung.on_gpu or isinstance(error, Broken) or is_out_of_memory(error):
+                raise
+            raise Broken(f"It failed ({chain(error)}).") from error
 
-        packets = container.demux(stream)
-        while True:
-            try:
-                packet = next(packets, None)
-            except (av.error.FFmpegError, OSError):
-                packet = None
-                self._damaged.append(self._seconds_read())
-            if packet is None:
-                return
-            try:
-                decoded = stream.codec_context.decode(packet if packet.size else None)
-            except av.error.FFmpegError:
-                self._damaged.append(self._seconds_read())
-                continue
-            for frame in decoded:
-                if (frame.width, frame.height, frame.format.name) != (
-                    self.clip.width,
-                    self.clip.height,
-                    self.clip.pixel_format,
-                ):
-                    frame = _conform(frame, self.clip)  # noqa: PLW2901
-                    if not any("changes its size" in w for w in self.warnings):
-                        self.warnings.append(
-                            f"{self.clip.path.name} changes its size or pixel format at {self._seconds_read():.2f} s; "
-                            f"later frames are scaled to {self.clip.width}x{self.clip.height}."
-                        )
-                self._end_pts = frame.pts if frame.pts is not None else self._end_pts
-                yield frame
+    def _damage(self) -> None:
+        self._damaged.append(self._seconds_read())
+
+    def _conformed(self, frame: Any) -> Any:
+        """A frame in the clip's size and format, on the device."""
+        wanted = (self.clip.width, self.clip.height)
+        if isinstance(frame, Surface):
+            if (frame.width, frame.height, frame.format) != (*wanted, surface_format(self.clip)):
+                raise Broken("The clip changes its size or pixel format.")  # the CPU's decoder scales what follows
+            return frame
+        if (frame.width, frame.height, frame.format.name) != (*wanted, self.clip.pixel_format):
+            frame = _conform(frame, self.clip)
+            if not any("changes its size" in w for w in self.warnings):
+                self.warnings.append(
+                    f"{self.clip.path.name} changes its size or pixel format at {self._seconds_read():.2f} s; "
+                    f"later frames are scaled to {self.clip.width}x{self.clip.height}."
+                )
+        if self.device == "cpu" or surface_format(self.clip) is None:
+            return frame
+        self._staging = self._staging or Staging(self.device)
+        return upload(frame, self.device, self._staging)
 
     def _seconds_read(self) -> float:
         return 0.0 if self._end_pts is None else self.clip.seconds(self._end_pts)
@@ -186,14 +211,24 @@ class Reader:
             )
 
 
-def open_reader(clip: Clip, threads: int = 0) -> Reader:
+def open_reader(
+    clip: Clip,
+    threads: int = 0,
+    *,
+    rung: Rung | None = None,
+    device: str = "cpu",
+    degrade: Callable[[str], None] = lambda _: None,
+) -> Reader:
     """A reader for ``clip``.
 
     Args:
         clip: what :func:`framelane.video.clip.probe` returned.
-        threads: decoder threads; 0 lets FFmpeg choose.
+        threads: decoder threads on the CPU; 0 lets FFmpeg choose.
+        rung: what decodes, from :func:`framelane.video.decoders.choose_decoder`; None is the CPU's decoder.
+        device: where frames are wanted: ``"cpu"``, or a CUDA device, to which 4:2:0 frames of the CPU are uploaded.
+        degrade: takes a sentence where a rung broke and the CPU goes on.
     """
-    return Reader(clip, threads)
+    return Reader(clip, threads, rung=rung, device=device, degrade=degrade)
 
 
 def frame_near(clip: Clip, seconds: float, threads: int = 0) -> FrameBatch:
@@ -218,6 +253,14 @@ def frame_near(clip: Clip, seconds: float, threads: int = 0) -> FrameBatch:
             layout = Layout(clip.width, clip.height, clip.time_base, clip.start_pts, clip.colour, clip.orientation)
             return _batch([found], 0, layout, ())
     raise FramelaneError(f"No frame of {clip.path} could be decoded.")
+
+
+def _position(index: int, item: _Decoded) -> Position:
+    """Where a rung broke. A card that is gone cannot say what its last frame was: then no frame has the checksum."""
+    try:
+        return Position(index, item.pts, checksum(item.frame))
+    except Exception:
+        return Position(index, item.pts, -1)
 
 
 def _with_history(items: Iterator[_Decoded], history: int) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from framelane.perception.camera import Motion, camera_motion
-from framelane.video.frames import FrameBatch, thumbnail
+from framelane.video.frames import FrameBatch, thumbnail, thumbnails
 
 LONG_SIDE = 192
 _REACH = 10.0  # in field pixels: about one and a half patches
@@ -54,8 +54,7 @@ def steps(batch: FrameBatch, cut_threshold: float, *, camera: bool = False) -> l
     frame = batch.layout.display_size[::-1] if camera else None
     previous = None if batch.before is None else thumbnail(batch.before, batch.layout, LONG_SIDE)
     found = []
-    for plane in batch.planes:
-        current = thumbnail(plane, batch.layout, LONG_SIDE)
+    for current in thumbnails(batch.planes, batch.layout, LONG_SIDE):
         found.append(_step(previous, current, cut_threshold, frame))
         previous = current
     return found

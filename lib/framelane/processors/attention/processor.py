@@ -65,7 +65,7 @@ class Attention(Processor):
     """The ``attention`` processor; see the module's docstring and ``attention.*`` in the settings."""
 
     name = "attention"
-    version = 2
+    version = 3
 
     def open(self, clip: Clip, context: Context) -> OutputSpec:
         """Load the backbone and the detector that the channels need."""

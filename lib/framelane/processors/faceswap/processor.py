@@ -22,7 +22,8 @@ from framelane.processors.faceswap.swapper import Patch, Refused, Wish
 from framelane.provenance import Provenance
 from framelane.schema import FaceswapSettings, Settings
 from framelane.video.clip import Clip
-from framelane.video.frames import FrameBatch, thumbnail
+from framelane.video.copies import to_device
+from framelane.video.frames import FrameBatch, thumbnail, thumbnails
 
 if TYPE_CHECKING:
     import torch
@@ -85,7 +86,7 @@ class Faceswap(Processor):
     """
 
     name = "faceswap"
-    version = 1
+    version = 2
     makes_sheet = True
     says_what_it_is = True
 
@@ -134,8 +135,7 @@ class Faceswap(Processor):
 
     def _cuts(self, batch: FrameBatch) -> Iterable[int]:
         previous = None if batch.before is None else thumbnail(batch.before, batch.layout, LONG_SIDE)
-        for place, plane in enumerate(batch.planes):
-            current = thumbnail(plane, batch.layout, LONG_SIDE)
+        for place, current in enumerate(thumbnails(batch.planes, batch.layout, LONG_SIDE)):
             if previous is None or way_back(previous, current, _CUT) is None:
                 yield place
             previous = current
@@ -193,7 +193,7 @@ class Faceswap(Processor):
         """Swap, restore, paste, label and measure some frames."""
         import torch
 
-        pixels = torch.cat([plan.frame.rgb for plan in group]).to(self.context.device)
+        pixels = to_device(torch.cat([plan.frame.rgb for plan in group]), self.context.device)
         wishes, owners = [], []
         for place, plan in enumerate(group):
             for track, rule in plan.rules.items():
@@ -213,7 +213,7 @@ class Faceswap(Processor):
         frame = plan.frame
         row = self.quality.row(frame.first_index, frame.times[0], plan.faces, plan.rules, left, patches, before, after)
         labelled = self.label.draw(after)
-        return frame.replace(rgb=labelled[None].cpu(), rows=[row])
+        return frame.replace(rgb=labelled[None], rows=[row])
 
     # -- checkpoints -------------------------------------------------------------------------------------------------
 
