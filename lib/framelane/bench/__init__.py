@@ -22,7 +22,7 @@ def run(name: str, as_json: bool, faithfulness: bool = False, quick: bool = Fals
         name: one of :data:`NAMES`: a module here with ``measure()`` and ``tables()``.
         as_json: print the figures as one JSON object instead of as tables.
         faithfulness: of ``attention`` only: whether the model uses what the maps show, instead of where they point.
-        quick: of ``faceswap`` only: without the network of real size.
+        quick: of ``engine``: a short clip, once; of ``faceswap``: without the network of real size.
 
     Raises:
         UsageError: there is no such benchmark; the text gives the nearest. Or it has no such form.
@@ -34,8 +34,8 @@ def run(name: str, as_json: bool, faithfulness: bool = False, quick: bool = Fals
         raise UsageError(f"There is no benchmark {name!r}; there are {', '.join(NAMES)}.{hint}")
     if faithfulness and name != "attention":
         raise UsageError(f"--faithfulness belongs to the benchmark attention, not to {name}.")
-    if quick and name != "faceswap":
-        raise UsageError(f"--quick belongs to the benchmark faceswap, not to {name}.")
+    if quick and name not in ("engine", "faceswap"):
+        raise UsageError(f"--quick belongs to the benchmarks engine and faceswap, not to {name}.")
     bench = import_module(f"framelane.bench.{'faithfulness' if faithfulness else name}")
     from framelane.bench.about import about
 

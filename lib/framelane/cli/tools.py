@@ -31,7 +31,11 @@ def bench(
         bool, typer.Option("--faithfulness", help="attention only: does the model use what its maps show?")
     ] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="faceswap only: without the network of real size, which takes minutes.")
+        bool,
+        typer.Option(
+            "--quick",
+            help="engine: a short clip, once; faceswap: without the network of real size, which takes minutes.",
+        ),
     ] = False,
 ) -> None:
     """Measure, against peers in the same run."""

@@ -6,7 +6,7 @@ A chart costs some tenths of a millisecond and 2 to 4 kB.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from framelane.i18n import gettext as _
@@ -16,8 +16,10 @@ WIDTH, HEIGHT = 264, 92
 _LEFT, _TOP, _BOTTOM = 2, 14, 12
 _MOST_POINTS = 150
 _DASHES = ("", "5 3", "1.5 2.5")
+_GAP_S = 8.0
 
 Points = Sequence[tuple[float, float]]
+Scale = Callable[[float], float]
 
 
 @dataclass(frozen=True)
@@ -114,13 +116,28 @@ def chart(
     )
 
 
-def _curve(index: int, curve: Curve, x, y) -> str:  # type: ignore[no-untyped-def]
-    path = " ".join(f"{x(at):.1f},{y(max(0.0, value)):.1f}" for at, value in curve.points)
+def _curve(index: int, curve: Curve, x: Scale, y: Scale) -> str:
+    """A line, interrupted where nobody measured."""
     dash = f' stroke-dasharray="{_DASHES[index]}"' if _DASHES[index] else ""
-    if len(curve.points) == 1:
-        at, value = curve.points[0]
-        return f'<circle class="fl-c{index}" cx="{x(at):.1f}" cy="{y(max(0.0, value)):.1f}" r="1.5"/>'
-    return f'<polyline class="fl-c{index}" points="{path}"{dash}/>'
+    drawn = []
+    for run in _runs(curve.points):
+        path = " ".join(f"{x(at):.1f},{y(max(0.0, value)):.1f}" for at, value in run)
+        if len(run) == 1:
+            left, height = path.split(",")
+            drawn.append(f'<circle class="fl-c{index}" cx="{left}" cy="{height}" r="1"/>')
+        else:
+            drawn.append(f'<polyline class="fl-c{index}" points="{path}"{dash}/>')
+    return "".join(drawn)
+
+
+def _runs(points: Points) -> list[list[tuple[float, float]]]:
+    found: list[list[tuple[float, float]]] = []
+    for point in points:
+        if found and point[0] - found[-1][-1][0] <= _GAP_S:
+            found[-1].append(point)
+        else:
+            found.append([point])
+    return found
 
 
 def _limit(height: float, words: str) -> str:
@@ -177,7 +194,6 @@ font-size:12px}
 .fl svg text{font:10px system-ui,sans-serif;fill:currentColor}
 .fl-axis{stroke:var(--fl-line)}.fl-time{opacity:.82}
 .fl-c0,.fl-c1,.fl-c2{fill:none;stroke-width:1.7}
-circle.fl-c0{fill:var(--fl-key)}
 .fl-c0{stroke:var(--fl-key)}.fl-c1{stroke:currentColor}.fl-c2{stroke:#b26a00}
 .fl-limit{stroke:#c5362e;stroke-dasharray:7 3;stroke-width:1}.fl svg text.fl-limit-word{font-size:9.5px}
 .fl-worse{stroke:#c5362e;fill:#c5362e}.fl-better{stroke:#1b6e47;fill:none}

@@ -51,7 +51,7 @@ class Dashboard:
     """
 
     def __init__(self, session: Asked, title: str = "", model: Model | None = None) -> None:
-        import ipywidgets
+        import ipywidgets  # type: ignore[import-untyped]
 
         self.session, self.title, self.model = session, title, model or Model()
         self.cancelled = 0

@@ -258,7 +258,8 @@ class Model:
         row = self.running.pop(name, Row(name, state))
         row.state, row.reason, row.eta_s = state, reason, None
         planned = self._running_s.pop(name, self._planned.pop(name, 0.0))
-        row.seconds = now - self._began.pop(name, now)
+        row.seconds = row.seconds or now - self._began.pop(name, now)
+        self._began.pop(name, None)
         self._over(row, planned)
 
     def _over(self, row: Row, planned: float) -> None:
@@ -358,13 +359,15 @@ class Model:
         self.say(sentence(str(event["message"])), "bad")
 
     def _on_paused(self, event: Mapping[str, Any], now: float) -> None:
-        self.say(_("{job} is paused.").format(job=self._row(event).job))
+        self.say(sentence(str(event["message"])))  # the batch has said the same, where nothing else is to be known
 
     def _on_resumed(self, event: Mapping[str, Any], now: float) -> None:
-        self.say(_("{job} goes on.").format(job=self._row(event).job))
+        self.say(sentence(str(event["message"])))
 
     def _on_done(self, event: Mapping[str, Any], now: float) -> None:
-        words = {"job": self._row(event).job, "frames": event["frames"], "seconds": f"{float(event['seconds']):.1f}"}
+        row = self._row(event)
+        row.seconds = float(event["seconds"])
+        words = {"job": row.job, "frames": event["frames"], "seconds": f"{row.seconds:.1f}"}
         self.say(_("{job} is done: {frames} frames in {seconds} s.").format(**words), "good")
 
     def _on_failed(self, event: Mapping[str, Any], now: float) -> None:

@@ -44,9 +44,9 @@ def overall(model: Model) -> Html:
     badges = markup.join(
         (markup.badge(state, f"{number} {markup.state_word(state)}") for state, number in counts.items()), " "
     )
-    state = {"ended": "done", "paused": "paused"}.get(model.phase, "running")
-    if model.ended is not None and model.ended.get("exit_code") not in (0, 3, 130):
-        state = "failed"
+    state = "paused" if model.paused else "running"
+    if model.ended is not None:
+        state = {0: "done", 3: "done", 130: "waiting"}.get(model.ended.get("exit_code"), "failed")  # type: ignore[arg-type]
     known = model.jobs > 0
     pieces = [
         markup.bar(model.share if known else None, _headline(model), state=state),
@@ -90,7 +90,7 @@ def rows(model: Model) -> Html:
         parts.append(
             markup.join((markup.badge("skipped", f"{number} {markup.state_word('skipped')}"), markup.text(why)), " ")
         )
-    if names := model.next_jobs():
+    if (names := model.next_jobs()) and model.ended is None:
         listed = markup.join((markup.name(name) for name in names), ", ")
         parts.append(markup.line(Html(markup.text(_("Next:")) + " " + listed), dim=True))
     return markup.box(markup.join(Html(f"<div>{markup.text(part)}</div>") for part in parts), "fl-rows")
@@ -115,7 +115,8 @@ def _row(row: Row) -> Html:
     said: object = sentence(row.reason) if row.reason else ""
     if row.state == "done" and row.seconds:
         said = _("{frames} frames in {time}").format(frames=row.frames, time=duration(row.seconds))
-    return markup.join((markup.badge(row.state), markup.name(row.job), markup.text(said)), " ")
+    colon = ":" if said else ""
+    return Html(f"{markup.badge(row.state)} {markup.name(row.job)}{colon} {markup.text(said)}")
 
 
 def stages(stage_ms: Mapping[str, float], slowest: str) -> str:
@@ -129,6 +130,11 @@ def stages(stage_ms: Mapping[str, float], slowest: str) -> str:
     }
     said = _("A frame takes: {times}.").format(times=times)
     return f"{said} {reasons[slowest]}" if slowest in reasons else said
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """How many clips are in each state, as in ``2 done, 1 failed``."""
+    return ", ".join(f"{number} {markup.state_word(state)}" for state, number in counts.items() if number)
 
 
 def duration(seconds: float | None) -> str:
@@ -193,7 +199,7 @@ def _gpu_load(model: Model, now: float) -> Html:
 
 
 def _vram(model: Model, now: float) -> Html:
-    names = {"gpu_memory": _("in use"), "vram": _("not to be had")}
+    names = {"gpu_memory": _("in use"), "vram": _("as the guard counts")}
     used, total = (model.sensors.get(f"gpu_memory_{key}_mib", 0.0) for key in ("used", "total"))
     value = f"{used:.0f}MiB / {total:.0f}MiB" if total else f"{model.sensors.get('gpu_memory', 0):.0f}%"
     return chart(
