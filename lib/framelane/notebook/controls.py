@@ -116,3 +116,18 @@ class Fold:
         self._button.description = f"{'▾' if self.opened else '▸'} {self._title}"
         self._button.tooltip = _("Hide") if self.opened else _("Show")
         self._body.layout.display = "" if self.opened else "none"
+
+
+def present(widget: Any, instead: str) -> None:
+    """Put a widget into the cell's output.
+
+    Args:
+        widget: the outermost.
+        instead: what is shown where there is no front end; a widget's own text would be pages long.
+    """
+    from IPython.display import display
+
+    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    display(  # type: ignore[no-untyped-call]
+        {"application/vnd.jupyter.widget-view+json": view, "text/plain": instead}, raw=True
+    )

@@ -130,9 +130,11 @@ class Form:
     def check(self) -> None:
         """Ask the loader about all values, and show what it says."""
         mode, profile, detected = self._asked
-        self.problems = setting_problems(mode, profile, self.overrides(), detected)
-        for key in APART:  # said beside their own controls
-            self.problems.pop(key, None)
+        self.say(setting_problems(mode, profile, self.overrides(), detected))
+
+    def say(self, problems: Mapping[str, str]) -> None:
+        """Show what is wrong beside the settings that it is about; what is about something else is said elsewhere."""
+        self.problems = {key: problem for key, problem in problems.items() if key in self.settings}
         self._paint()
 
     def _load(self) -> None:
@@ -287,10 +289,8 @@ def _control(setting: Setting, value: Any) -> Any:
         whole = setting.kind == "whole"
         if setting.low is None or setting.high is None:
             return named(w.IntText if whole else w.FloatText, setting.name, value=shown, width=width)
-        ends: dict[str, Any] = {
-            "min": int(setting.low) if whole else setting.low,
-            "max": int(setting.high) if whole else setting.high,
-        }
+        number = int if whole else float
+        ends: dict[str, Any] = {"min": number(setting.low), "max": number(setting.high)}
         return named(w.BoundedIntText if whole else w.BoundedFloatText, setting.name, **ends, value=shown, width=width)
     empty = _("empty") if setting.optional else ""
     return named(w.Text, setting.name, value=shown, placeholder=empty, width=width if setting.letters[1] else "36em")
