@@ -134,9 +134,7 @@ def run(
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 
-    kept = {
-        name: os.environ[name] for name in ("HOME", "LANG", "FRAMELANE_MODELS", "FRAMELANE_CACHE") if name in os.environ
-    }
+    kept = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ}
     path = f"{environment.python.parent}{os.pathsep}{os.environ['PATH']}"
     manager = KernelManager(kernel_name="python3")
     manager._kernel_spec = KernelSpec(
