@@ -125,12 +125,19 @@ class Choice:
 
     def command(self) -> list[str]:
         """The arguments of ``framelane`` that do this batch."""
-        given = ["batch", self.processor, _argument(self.source), "-o", _argument(self.output), "--mode", self.mode]
+        given = self._words("batch", self.overrides)
+        return given if self.consent is None else [*given, "--consent", self.consent]
+
+    def plan_command(self) -> list[str]:
+        """The arguments of ``framelane`` that print what this batch will take, as JSON."""
+        return [*self._words("plan", self.settings), "--json"]
+
+    def _words(self, command: str, values: Mapping[str, Any]) -> list[str]:
+        given = [command, self.processor, _argument(self.source), "-o", _argument(self.output), "--mode", self.mode]
         given += [] if self.profile == "auto" else ["--profile", self.profile]
         given += [] if self.budget == DEFAULT_BUDGET else ["--budget", self.budget]
         given += [word for pattern in self.include for word in ("--include", pattern)]
-        given += [word for key, value in self.overrides.items() for word in ("--set", assignment(key, value))]
-        return given if self.consent is None else [*given, "--consent", self.consent]
+        return given + [word for key, value in values.items() for word in ("--set", assignment(key, value))]
 
     def as_text(self) -> str:
         """The same as a line for a terminal (bash), whatever the names hold."""
