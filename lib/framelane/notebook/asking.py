@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import IO, Any, ParamSpec, TypeVar
 
 from framelane.errors import FramelaneError, UsageError
 from framelane.i18n import choose, sentence
@@ -39,29 +41,45 @@ def cell(call: Callable[P, R]) -> Callable[P, R]:
     return wrapped
 
 
-def asked(arguments: Sequence[str], meanwhile: str) -> str:
-    """What a command of framelane prints, in a process of its own; interrupting the cell ends it.
+def asked(arguments: Sequence[str], meanwhile: str, wait: Callable[[], object] = lambda: time.sleep(0.1)) -> str:
+    """What a command of framelane prints, in a process of its own, which ends where the cell is interrupted.
+
+    Args:
+        arguments: of ``framelane``.
+        meanwhile: is printed first.
+        wait: is called again and again until it has ended.
 
     Raises:
         FramelaneError: it failed; the text is its own.
     """
     print(meanwhile, flush=True)
+    until = time.monotonic() + _PATIENCE_S
     command = [sys.executable, "-m", "framelane", *arguments]
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding="utf-8", errors="replace",
-            check=False, timeout=_PATIENCE_S,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=complained) as process:
+            try:
+                while process.poll() is None and time.monotonic() < until:
+                    wait()
+            finally:
+                late = process.poll() is None
+                process.kill()
+        out, errors = (_text(stream) for stream in (said, complained))
+    if late:
         raise FramelaneError(
             _("framelane {command} has not answered for {minutes} minutes. Restart the session and try again.").format(
                 command=arguments[0], minutes=f"{_PATIENCE_S / 60:.0f}"
             )
-        ) from error
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1].removeprefix("framelane: ")
-        raise (UsageError if done.returncode == UsageError.exit_code else FramelaneError)(last)
-    return done.stdout
+        )
+    if process.returncode:
+        last = (errors.strip().splitlines() or [""])[-1].removeprefix("framelane: ")
+        last = last or _("framelane {command} failed and said nothing.").format(command=arguments[0])
+        raise (UsageError if process.returncode == UsageError.exit_code else FramelaneError)(last)
+    return out
+
+
+def _text(stream: IO[bytes]) -> str:
+    stream.seek(0)
+    return stream.read().decode(errors="replace")
 
 
 def displayed(piece: str) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +16,10 @@ from framelane.i18n import sentence
 from framelane.jobs.ledger import STATE
 from framelane.notebook import host as hosts
 from framelane.notebook import markup
-from framelane.notebook.asking import cell, displayed, kept
-from framelane.notebook.poll import ui_events
+from framelane.notebook.asking import asked, cell, displayed, kept
+from framelane.notebook.poll import Poll, ui_events
 from framelane.notebook.watching import Outcome, follow, front_end
+from framelane.resources import data_path
 
 if TYPE_CHECKING:
     from framelane.notebook.choice import Choice
@@ -65,7 +68,7 @@ def run(
     """
     given = _given(input, output, mode, profile, budget, consent, settings)
     shown = widgets and front_end()
-    choice = _picked(processor, given, countdown) if shown else _of_form(processor, given)
+    choice = _settled(processor, given, countdown) if shown else _of_form(processor, given)
     if choice is None:
         return None
     return _do(choice.command(), choice.output, f"{choice.processor}: {choice.source.name}", shown)
@@ -93,7 +96,7 @@ def _given(
         if place.is_file():
             place, found["include"] = place.parent, (place.name,)
         found["source"] = place
-    return {key: value for key, value in found.items() if value not in (None, "")}
+    return {key: value for key, value in found.items() if value not in (None, "", "auto")}
 
 
 def _of_form(processor: str | None, given: Mapping[str, Any]) -> Choice | None:
@@ -104,33 +107,84 @@ def _of_form(processor: str | None, given: Mapping[str, Any]) -> Choice | None:
     """
     from framelane.notebook.picker import Picker
 
-    choice = Picker(processor, given, countdown_s=0).choice()
+    choice = Picker(processor, countdown_s=0, **given).choice()
     for key, problem in choice.problems().items():
-        if key in _MISSING:
-            print(_("Nothing was started. {why}").format(why=sentence(problem)))
-            return None
-        raise UsageError(problem)
+        if key not in _MISSING:
+            raise UsageError(problem)
+        print(_("Nothing was started. {why}").format(why=sentence(problem)))
+        return None
     print(_("The same in a terminal:"), choice.as_text())
     return choice
 
 
-def _picked(processor: str | None, given: Mapping[str, Any], countdown: float) -> Choice | None:
-    """What the reader picks, or what the picker shows when its time is up; None where the cell was interrupted."""
-    from framelane.notebook.picker import Picker
+def _settled(processor: str | None, given: Mapping[str, Any], countdown: float) -> Choice | None:
+    """What the reader picks and accepts the plan of, or what is shown when nobody does anything; None is nothing.
 
-    picker = Picker(processor, given, countdown_s=countdown)
-    picker.show()
+    An interrupt of the cell, too, is nothing.
+    """
     try:
         with ui_events() as poll:
-            while (choice := picker.tick(time.monotonic())) is None:
-                poll(10)
-                time.sleep(_TICK_S)
-        return choice
+            while True:
+                choice = _picked(processor, given, countdown, poll)
+                answer = "accept" if _is_demo(choice) else _planned(choice, countdown, poll)
+                if answer == "accept":
+                    return choice
+                if answer == "cancel":
+                    break
+                processor, given, countdown = choice.processor, _as_given(choice), 0.0  # somebody is there
     except KeyboardInterrupt:
-        print(_("Nothing was started. Run the cell again to pick."))
-        return None
+        pass
+    print(_("Nothing was started. Run the cell again to pick."))
+    return None
+
+
+def _picked(processor: str | None, given: Mapping[str, Any], countdown: float, poll: Poll) -> Choice:
+    from framelane.notebook.picker import Picker
+
+    picker = Picker(processor, countdown_s=countdown, **given)
+    picker.show()
+    try:
+        while (choice := picker.tick(time.monotonic())) is None:
+            poll(10)
+            time.sleep(_TICK_S)
+        return choice
     finally:
         picker.close()
+
+
+def _planned(choice: Choice, countdown: float, poll: Poll) -> str:
+    """What is said to the plan: ``accept``, ``change`` or ``cancel``."""
+    from framelane.notebook.plan_card import PlanCard
+
+    def wait() -> None:
+        poll(10)
+        time.sleep(_TICK_S)
+
+    told = asked(plan_command(choice), _("Planning: the first time, this measures for some seconds …"), wait)
+    card = PlanCard(json.loads(told), countdown_s=countdown)
+    card.show()
+    try:
+        while (answer := card.tick(time.monotonic())) is None:
+            wait()
+        return answer
+    finally:
+        card.close()
+
+
+def plan_command(choice: Choice) -> list[str]:
+    """The arguments that plan what a choice would do."""
+    _batch, *rest = replace(choice, consent=None).command()
+    return ["plan", *rest, "--json"]
+
+
+def _is_demo(choice: Choice) -> bool:
+    """The demo clip takes a minute on anything: it begins at once."""
+    return choice.source == data_path("assets", "clips")
+
+
+def _as_given(choice: Choice) -> dict[str, Any]:
+    found = {key: value for key, value in vars(choice).items() if key != "processor" and value not in (None, (), {})}
+    return {key: value for key, value in found.items() if key not in ("source", "include") or not _is_demo(choice)}
 
 
 # -- results -------------------------------------------------------------------------------------------------------------
@@ -182,10 +236,9 @@ def _show_results(place: Path, shown: bool) -> None:
         for name, reason in found.failed:
             print(f"{markup.state_word('failed')}  {name}: {sentence(reason)}")
     if shown and (found.results or found.failed):
-        from IPython.display import display
+        from framelane.notebook.controls import present
 
-        gallery = Gallery(found, _again(place))
-        display(gallery.widget)  # type: ignore[no-untyped-call]
+        present(Gallery(found, _again(place)).widget, _("The results, one by one"))
 
 
 def _again(place: Path) -> Callable[[Callable[[Any], None]], object] | None:

@@ -15,6 +15,7 @@ from framelane.errors import UsageError
 from framelane.i18n import gettext as _
 from framelane.i18n import sentence
 from framelane.notebook import painting
+from framelane.notebook.controls import present
 from framelane.notebook.dashboard import Dashboard
 from framelane.notebook.entries import Row
 from framelane.notebook.model import Model
@@ -175,15 +176,12 @@ def follow(
         if shown:
             view = dashboard = Dashboard(session, title, deaf=put is not None)
             dashboard.paint(time.monotonic())
-            (put or _display)(dashboard.widget)
+            if put is None:
+                present(dashboard.widget, title or _("Progress"))
+            else:
+                put(dashboard.widget)
         watch(session, view, hears=put is None)
     return outcome(view.model, output)
-
-
-def _display(widget: Any) -> None:
-    from IPython.display import display
-
-    display(widget)  # type: ignore[no-untyped-call]
 
 
 def outcome(model: Model, output: Path) -> Outcome:
