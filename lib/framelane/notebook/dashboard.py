@@ -43,6 +43,7 @@ class Dashboard:
         session: what the buttons speak to.
         title: the heading.
         model: the state to show; None begins with an empty one.
+        deaf: nobody would hear the buttons; it says how to end all the same.
 
     Attributes:
         model: the state.
@@ -50,7 +51,7 @@ class Dashboard:
         cancelled: how often it was asked to end; the second time it ends at once.
     """
 
-    def __init__(self, session: Asked, title: str = "", model: Model | None = None) -> None:
+    def __init__(self, session: Asked, title: str = "", model: Model | None = None, *, deaf: bool = False) -> None:
         import ipywidgets  # type: ignore[import-untyped]
 
         self.session, self.title, self.model = session, title, model or Model()
@@ -69,6 +70,10 @@ class Dashboard:
             layout=ipywidgets.Layout(width="100%"),
         )
         heading = markup.heading(title or _("Progress"))
+        if deaf:
+            for button in (self._pause, self._stop, self._cancel):
+                button.disabled = True
+            self.model.say(_("To cancel, interrupt the kernel. Finished clips and segments stay."))
         parts["head"].value = f"{painting.style()}{markup.box(heading)}"
 
     def _buttons(self, ipywidgets: Any) -> tuple[Any, Any, Any]:

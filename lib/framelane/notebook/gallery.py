@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from framelane.errors import FramelaneError
 from framelane.i18n import gettext as _
 from framelane.i18n import sentence
 from framelane.jobs.plan_view import shown
 from framelane.notebook import markup, painting
-from framelane.notebook.finished import Finished, Result
+from framelane.notebook.finished import Finished, Result, look
 from framelane.notebook.markup import Html
 from framelane.notebook.report_charts import report_charts
 from framelane.notebook.shots import MOMENTS, shots_of
@@ -199,7 +200,8 @@ class Gallery:
 
     Args:
         found: the folder.
-        retry: does the batch once more, where that is known how; what failed is tried again by it.
+        retry: does the batch once more, where that is known how; what failed is tried again by it. It is given what puts
+            a widget below the button.
 
     Attributes:
         widget: to be displayed.
@@ -208,7 +210,7 @@ class Gallery:
     def __init__(
         self,
         found: Finished,
-        retry: Callable[[], object] | None = None,
+        retry: Callable[[Callable[[Any], None]], object] | None = None,
     ) -> None:
         import ipywidgets  # type: ignore[import-untyped]
 
@@ -277,6 +279,18 @@ class Gallery:
             return
         self.again.disabled = True
         try:
-            self.retry()
-        finally:
-            self.again.disabled = False
+            self.retry(self._put)
+            self.found = look(self.found.folder)
+        except FramelaneError as error:
+            self._put_html(markup.notice(sentence(str(error)), "error"))
+        else:
+            self._put_html(overview(self.found))
+        self.again.disabled = not self.found.failed
+
+    def _put(self, widget: Any) -> None:
+        self.widget.children = (*self.widget.children, widget)
+
+    def _put_html(self, piece: Html) -> None:
+        import ipywidgets
+
+        self._put(ipywidgets.HTML(piece, layout=ipywidgets.Layout(width="100%")))

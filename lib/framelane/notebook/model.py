@@ -11,6 +11,7 @@ from typing import Any
 
 from framelane.i18n import gettext as _
 from framelane.i18n import sentence
+from framelane.notebook.entries import Line, Mark, Row
 
 SPAN_S = 300
 """Seconds that the charts look back."""
@@ -19,67 +20,6 @@ CHARTED = ("gpu_load", "encoder_load", "decoder_load", "gpu_memory", "vram", "gp
 _LOG, _FAILED, _FINISHED, _NEXT, _REASONS, _MARKS = 200, 50, 4, 3, 6, 40
 _SAMPLE_S = 0.95  # the monitor reads once a second; progress comes more often
 _STAMP = "%H:%M:%S"
-
-
-@dataclass
-class Row:
-    """A job that is worth a line of its own.
-
-    Attributes:
-        job: the result's path in the output folder.
-        state: as in ``jobs.state``.
-        reason: why, in the library's English.
-        frame: frames done, of ``frames``.
-        fps: frames a second.
-        eta_s: seconds left; None where nobody knows.
-        seconds: that it took.
-    """
-
-    job: str
-    state: str
-    reason: str = ""
-    frame: int = 0
-    frames: int = 0
-    fps: float = 0.0
-    eta_s: float | None = None
-    seconds: float = 0.0
-
-    @property
-    def share(self) -> float:
-        """Of its frames, 0 to 1."""
-        return min(1.0, self.frame / self.frames) if self.frames else 0.0
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A moment at which the guard acted.
-
-    Attributes:
-        at: seconds, as given to :meth:`Model.take`.
-        rule: of ``guard.*``.
-        worse: whether it restricted the work, or gave back.
-        text: what it did and why, in the reader's language.
-    """
-
-    at: float
-    rule: str
-    worse: bool
-    text: str
-
-
-@dataclass(frozen=True)
-class Line:
-    """A sentence of the log.
-
-    Attributes:
-        level: ``info``, ``good``, ``warning`` or ``bad``.
-        text: in the reader's language.
-        clock: the time of day.
-    """
-
-    level: str
-    text: str
-    clock: str
 
 
 @dataclass
@@ -191,7 +131,7 @@ class Model:
             if not begun:
                 return None
             known = [begun * self._pace]
-        if self.waiting and not self.plan:
+        if self.waiting and not self.total_s:
             return None
         return max(known, default=0.0) + sum(self._planned.values()) * self._pace if self.jobs else None
 

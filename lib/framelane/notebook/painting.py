@@ -9,8 +9,9 @@ from framelane.i18n import sentence
 from framelane.notebook import markup
 from framelane.notebook.charts import STYLE as CHARTS
 from framelane.notebook.charts import Curve, Limit, Sign, chart
+from framelane.notebook.entries import Line, Mark, Row
 from framelane.notebook.markup import Html
-from framelane.notebook.model import SPAN_S, Line, Mark, Model, Row
+from framelane.notebook.model import SPAN_S, Model
 
 _LINES, _FAILED_ROWS = 40, 8
 _RULES = {"gpu": ("vram",), "heat": ("temperature",), "ram": ("ram", "ceiling")}

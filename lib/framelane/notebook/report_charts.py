@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from framelane.i18n import gettext as _
@@ -34,12 +34,26 @@ def report_charts(card: Mapping[str, Any]) -> tuple[bytes, str]:
     wanted = [(title, draw) for title, draw in _wanted(card) if draw is not None]
     if not wanted:
         return b"", ""
+    return _drawn(wanted), "; ".join(title for title, _draw in wanted)
+
+
+def bars_png(title: str, values: Mapping[str, float]) -> bytes:
+    """One chart of bars as a PNG.
+
+    Args:
+        title: what it shows.
+        values: by name; the largest eight are drawn.
+    """
+    return _drawn([(title, _bars(values))], wide=2)
+
+
+def _drawn(wanted: Sequence[tuple[str, Draw]], wide: float = 1) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # not pyplot: what the notebook has set up for its own charts stays as it is
 
     columns = min(2, len(wanted))
     lines = -(-len(wanted) // columns)
-    figure = Figure(figsize=(_WIDE * columns, _HIGH * lines), dpi=_DPI, facecolor=_GROUND, layout="constrained")
+    figure = Figure(figsize=(_WIDE * columns * wide, _HIGH * lines), dpi=_DPI, facecolor=_GROUND, layout="constrained")
     for place, (title, draw) in enumerate(wanted):
         axes = figure.add_subplot(lines, columns, place + 1)
         axes.set_title(title, fontsize=9, loc="left", color=_INK)
@@ -49,7 +63,7 @@ def report_charts(card: Mapping[str, Any]) -> tuple[bytes, str]:
         draw(axes)
     packed = io.BytesIO()
     FigureCanvasAgg(figure).print_png(packed)  # type: ignore[no-untyped-call]
-    return packed.getvalue(), "; ".join(title for title, _draw in wanted)
+    return packed.getvalue()
 
 
 def _wanted(card: Mapping[str, Any]) -> list[tuple[str, Draw | None]]:
@@ -94,4 +108,4 @@ def _lines(series: Mapping[str, Any], over: str) -> Draw:
 
 def _plain(name: str) -> str:
     """A name without control characters, and with none that matplotlib takes for mathematics or for a hidden entry."""
-    return shown(name)[:24].replace("$", r"\$").lstrip("_")
+    return shown(name)[:34].replace("$", r"\$").lstrip("_")

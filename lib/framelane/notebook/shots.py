@@ -1,8 +1,8 @@
 """Small pictures of a result, made by a process of their own: a short clip that loops, and moments before and after.
 
-``python -m framelane.notebook.shots RESULT ORIGINAL FOLDER LABEL`` writes ``loop.mp4``, ``before_N.jpg``, ``after_N.jpg`` and at
-last ``done.json``, which says what there is. The kernel starts it, and decodes nothing itself. Where a label must be said
-of every picture of a result, it stands on these, too.
+``python -m framelane.notebook.shots RESULT ORIGINAL FOLDER LABEL`` writes ``loop.mp4``, ``before_N.jpg``, ``after_N.jpg``
+and at last ``done.json``, which says what there is. The kernel starts it, and decodes nothing itself. Where a label must be
+said of every picture of a result, it stands on these, too.
 """
 
 from __future__ import annotations

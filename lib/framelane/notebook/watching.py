@@ -15,8 +15,10 @@ from framelane.errors import UsageError
 from framelane.i18n import gettext as _
 from framelane.i18n import sentence
 from framelane.notebook import painting
+from framelane.notebook.controls import present
 from framelane.notebook.dashboard import Dashboard
-from framelane.notebook.model import Model, Row
+from framelane.notebook.entries import Row
+from framelane.notebook.model import Model
 from framelane.notebook.poll import ui_events
 from framelane.notebook.session import Session
 
@@ -147,7 +149,14 @@ def front_end() -> bool:
     return bool(getattr(kernel, "_allow_stdin", False))
 
 
-def follow(arguments: Sequence[str], output: Path, title: str = "", *, widgets: bool | None = None) -> Outcome:
+def follow(
+    arguments: Sequence[str],
+    output: Path,
+    title: str = "",
+    *,
+    widgets: bool | None = None,
+    put: Callable[[Any], None] | None = None,
+) -> Outcome:
     """Do a batch, and show it until it ends.
 
     Args:
@@ -155,23 +164,23 @@ def follow(arguments: Sequence[str], output: Path, title: str = "", *, widgets: 
         output: the folder of the results.
         title: of the dashboard.
         widgets: whether widgets are shown; None asks :func:`front_end`.
+        put: takes the dashboard's widget, while a click is answered: then no other click is heard until the end. None
+            puts it into the output of the cell that runs.
 
     Raises:
         UsageError: the command was refused before anything began; the text says why.
     """
     shown = front_end() if widgets is None else widgets
     with Session(arguments, preview_s=1.0 if shown else 0.0) as session:
-        view: View
+        view: View = Lines(session)
         if shown:
-            from IPython.display import display
-
-            dashboard = Dashboard(session, title)
+            view = dashboard = Dashboard(session, title, deaf=put is not None)
             dashboard.paint(time.monotonic())
-            display(dashboard.widget)  # type: ignore[no-untyped-call]
-            view = dashboard
-        else:
-            view = Lines(session)
-        watch(session, view)
+            if put is None:
+                present(dashboard.widget, title or _("Progress"))
+            else:
+                put(dashboard.widget)
+        watch(session, view, hears=put is None)
     return outcome(view.model, output)
 
 
@@ -189,7 +198,7 @@ def outcome(model: Model, output: Path) -> Outcome:
     return Outcome(output, dict(model.counts), code, str(ended.get("message", "")), failed)
 
 
-def watch(session: Session, view: View, clock: Callable[[], float] = time.monotonic) -> None:
+def watch(session: Session, view: View, clock: Callable[[], float] = time.monotonic, *, hears: bool = True) -> None:
     """Until the batch has ended: about ten times a second buttons are heard and events taken.
 
     An interrupt of the cell cancels, and a second one ends it at once.
@@ -198,9 +207,11 @@ def watch(session: Session, view: View, clock: Callable[[], float] = time.monoto
         session: the batch.
         view: what shows it.
         clock: seconds that never go back.
+        hears: whether buttons are heard; in the answer to a click they cannot be.
     """
     silent_since: float | None = None
-    with ui_events() as poll, _interrupts(view.cancel) as hear:
+    events_of = ui_events if hears else _unheard
+    with events_of() as poll, _interrupts(view.cancel) as hear:
         while True:
             with hear():
                 poll(10)
@@ -216,6 +227,11 @@ def watch(session: Session, view: View, clock: Callable[[], float] = time.monoto
                     view.take([_lost(session)], now)
                 if over:
                     time.sleep(_TICK_S)  # an ended session does not wait
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[Callable[[int], object]]:
+    yield lambda _count: None
 
 
 def _lost(session: Session) -> dict[str, Any]:
