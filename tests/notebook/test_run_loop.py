@@ -8,7 +8,6 @@ import shutil
 import signal
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -154,8 +153,3 @@ def test_an_end_whose_event_was_lost_is_noticed(place, monkeypatch):
         view = Lines(session, lambda _: None)
         watch(session, view)
     assert view.model.ended["message"].endswith("were lost.")
-
-
-def test_nobody_sees_widgets_here():
-    assert not watching.front_end()
-    assert Path(watching.__file__).name == "watching.py"

@@ -129,8 +129,8 @@ def _reports(folder: Path) -> Iterator[Path]:
 def _of_report(folder: Path, path: Path) -> Result | None:
     """What ``framelane run`` has left: its report is the card, without pictures."""
     report = _json(path)
-    output = path.with_name(Path(str(report.get("output", ""))).name)
-    if not report.get("output") or report_path(output) != path or not _is_file(output):
+    name = Path(str(report.get("output") or "")).name
+    if not name or report_path(output := path.with_name(name)) != path or not _is_file(output):
         return None
     card = {key: report.get(key) for key in _KEPT}
     card["worst"], card["sheet"] = bool(card["sheet"]), ""  # a report says only whether there is a picture
