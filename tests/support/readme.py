@@ -150,7 +150,11 @@ def main() -> None:
     """Put the tables between their marks, in every README."""
     for language, path in READMES.items():
         text = path.read_text(encoding="utf-8")
-        for (begin, end), content in (((BEGIN, END), table(language)), (PROFILES, profiles(language)), (ADVICE, advice(language))):
+        for (begin, end), content in (
+            ((BEGIN, END), table(language)),
+            (PROFILES, profiles(language)),
+            (ADVICE, advice(language)),
+        ):
             before, rest = text.split(begin)
             text = f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}"
         path.write_text(text, encoding="utf-8")
