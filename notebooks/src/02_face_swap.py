@@ -10,6 +10,8 @@
 # The face of an adult who agreed replaces the faces of every clip of a folder; each frame says that it was generated, and the
 # file carries signed content credentials.
 #
+# ![A drawn face, a clip of another, and the result with its label; nobody looks like that](docs/notebooks/face_swap.jpg)
+#
 # **Colab's free tier does not allow this.** Google lists the making of deepfakes among what its free runtimes must not be used
 # for. Use a paid plan, Kaggle, or a computer of your own: there this notebook runs in JupyterLab or VS Code as it is.
 #
