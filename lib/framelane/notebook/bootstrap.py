@@ -101,7 +101,7 @@ def unpack(archive: str, folder: str) -> str:
     """Out of a wheel or a zip: the wheel under the name that pip asks for, or the folder of framelane's sources."""
     try:
         with zipfile.ZipFile(archive) as held:
-            names = held.namelist()
+            names = sorted(held.namelist(), key=lambda name: ".dist-info/" not in name)  # a wheel has colab_setup, too
             leads_out = any(re.search(r"^[/\\]|^\w:|(^|[/\\])\.\.([/\\]|$)", name) for name in names)
             need(not leads_out, _("{file} names files outside of its own folder.").format(file=archive))
             for name in names:

@@ -199,18 +199,18 @@ def results(folder: str | os.PathLike[str] | None = "", *, widgets: bool = True)
         widgets: False shows only what needs no kernel.
 
     Raises:
-        UsageError: there is no such folder, or nothing has been made yet.
+        UsageError: there is no such folder.
     """
     place = Path(os.fspath(folder)).expanduser() if folder not in _LEFT_OPEN else _newest()
+    if place is None:  # no error: it would end "Run all" where the cell above is still waiting for something
+        said = _("There are no results in {folder} yet. Run the cell above, or name the folder of the results.")
+        print(said.format(folder=hosts.detect().results))
+        return
     _show_results(place, widgets and front_end())
 
 
-def _newest() -> Path:
-    """Where the newest batch of this kernel wrote; else the folder of this host that was written to last.
-
-    Raises:
-        UsageError: there is none.
-    """
+def _newest() -> Path | None:
+    """Where the newest batch of this kernel wrote; else the folder of this host that was written to last, if any."""
     if "last" in kept:
         return Path(kept["last"][1])
     base = hosts.detect().results
@@ -218,11 +218,7 @@ def _newest() -> Path:
         found = [path for path in (base, *base.iterdir()) if (path / STATE).is_dir()]
         return max(found, key=lambda path: (path / STATE).stat().st_mtime)
     except (OSError, ValueError):
-        raise UsageError(
-            _("There are no results in {folder} yet. Run the cell above, or name the folder of the results.").format(
-                folder=base
-            )
-        ) from None
+        return None
 
 
 def _show_results(place: Path, shown: bool) -> None:
