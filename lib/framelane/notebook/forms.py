@@ -55,9 +55,7 @@ class Form:
         self.problems: dict[str, str] = {}
         self._asked = ("balanced", "auto", "cpu")
         self._load()
-        self._search = named(
-            w.Text, _("Search the settings"), placeholder=_("a word of its name or of what it does"), label="150px"
-        )
+        self._search = named(w.Text, _("Search the settings"), placeholder=_("a word of its name or of what it does"))
         self._search.observe(lambda _change: self._find(), names="value")
         self._hits = w.VBox(layout=w.Layout(padding="0 0 0.8em 0.8em"))
         self._said = html()

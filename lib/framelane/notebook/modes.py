@@ -62,8 +62,13 @@ class ModeCards:
         self.costs: dict[str, Cost] = {}
         self._given: dict[str, tuple[str, Html]] = {}
         self._cards = {mode: html() for mode in MODES}
+        for shown in self._cards.values():  # as high as the highest
+            shown.layout.flex = "1 1 auto"
+            shown.add_class("fl-fill")
         self._takes = {mode: button("", lambda mode=mode: picked(mode)) for mode in MODES}  # type: ignore[misc]
         column = w.Layout(width="32%", min_width="220px", margin="0 1% 0.6em 0", justify_content="space-between")
+        for take in self._takes.values():
+            take.layout.align_self = "stretch"
         self.widget = w.HBox(
             [w.VBox([self._cards[mode], self._takes[mode]], layout=column) for mode in MODES],
             layout=w.Layout(flex_flow="row wrap", width="100%", max_width="960px", align_items="stretch"),
