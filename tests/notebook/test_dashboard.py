@@ -123,6 +123,7 @@ def test_trouble_is_told_in_order():
     assert model.failed["broken.mp4"].reason.startswith("/content/clips/broken.mp4 cannot be opened")
     assert model.back["b walker.mp4"].reason.startswith("Cancelled; finished segments are kept")
     said = [line.text for line in model.log]
+    assert sum(text.startswith("broken.mp4 failed: ") for text in said) == 1, "though the lists name it twice"
     died = next(index for index, text in enumerate(said) if "ended by SIGKILL" in text)
     assert said[died + 1].startswith("a street.mp4 goes on at frame 15")
     assert model.log[died].level == "bad"

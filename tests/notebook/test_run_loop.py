@@ -13,8 +13,10 @@ import pytest
 
 import support.processors  # noqa: F401
 from framelane.errors import UsageError
+from framelane.notebook import cells, watching
+from framelane.notebook import host as hosts
 from framelane.notebook import session as session_module
-from framelane.notebook import watching
+from framelane.notebook.choice import Choice
 from framelane.notebook.dashboard import Dashboard
 from framelane.notebook.session import Session
 from framelane.notebook.watching import Lines, follow, outcome, watch
@@ -153,3 +155,37 @@ def test_an_end_whose_event_was_lost_is_noticed(place, monkeypatch):
         view = Lines(session, lambda _: None)
         watch(session, view)
     assert view.model.ended["message"].endswith("were lost.")
+
+
+def test_a_form_is_what_the_picker_takes(place):
+    clip = place / "in" / "a.mp4"
+    found = cells._given(clip, "", "fast", "auto", None, "", {"attention.method": "automatic", "gif.fps": 12, "x": ""})
+    assert found == {"mode": "fast", "source": place / "in", "include": ("a.mp4",), "overrides": {"gif.fps": 12}}
+    assert cells._given("demo", None, None, None, "30m", None, None) == {"budget": "30m", "overrides": {}}
+
+
+def test_the_plan_is_of_what_was_picked(place):
+    choice = Choice("faceswap", place / "in", place / "out", "fast", "cpu", {"gif.fps": 12}, "Ada", "30m", ("a*",))
+    planned = cells.plan_command(choice)
+    assert planned[:2] == ["plan", "faceswap"]
+    assert planned[-1] == "--json"
+    assert "--consent" not in planned, "a plan swaps nothing, and knows no such option"
+    again = cells._as_given(choice)
+    assert again == {key: value for key, value in vars(choice).items() if key != "processor"}
+
+
+def test_an_error_of_ours_is_its_sentence_alone(place):
+    with pytest.raises(UsageError) as refused:
+        cells.run("attention", input=str(place / "nowhere"))
+    assert refused.value._render_traceback_() == [str(refused.value)]
+
+
+def test_results_of_the_newest_folder_are_found(place, monkeypatch):
+    host = hosts.Host("local", "here", place, place / "results")
+    monkeypatch.setattr(cells.hosts, "detect", lambda: host)
+    monkeypatch.setattr(cells, "kept", {"language": "en"})
+    assert cells._newest() is None
+    for index, name in enumerate(("attention/demo", "faceswap/x")):
+        (host.results / name / ".framelane").mkdir(parents=True)
+        os.utime(host.results / name / ".framelane", (index, index))
+    assert cells._newest() == host.results / "faceswap" / "x"

@@ -76,8 +76,8 @@ def run(
 
 def _do(command: Sequence[str], output: Path, title: str, shown: bool) -> Outcome:
     """A batch from its first event to its results."""
-    kept["last"] = (list(command), output, title)
     outcome = follow(command, output, title, widgets=shown)
+    kept["last"] = (list(command), output, title)
     if outcome.counts.get("done") or outcome.counts.get("skipped") or outcome.failed:
         _show_results(output, shown)
     return outcome
@@ -107,7 +107,7 @@ def _of_form(processor: str | None, given: Mapping[str, Any]) -> Choice | None:
     """
     from framelane.notebook.picker import Picker
 
-    choice = Picker(processor, countdown_s=0, **given).choice()
+    choice = Picker(processor, given, countdown_s=0).choice()
     for key, problem in choice.problems().items():
         if key not in _MISSING:
             raise UsageError(problem)
@@ -141,7 +141,7 @@ def _settled(processor: str | None, given: Mapping[str, Any], countdown: float) 
 def _picked(processor: str | None, given: Mapping[str, Any], countdown: float, poll: Poll) -> Choice:
     from framelane.notebook.picker import Picker
 
-    picker = Picker(processor, countdown_s=countdown, **given)
+    picker = Picker(processor, given, countdown_s=countdown)
     picker.show()
     try:
         while (choice := picker.tick(time.monotonic())) is None:
@@ -215,7 +215,7 @@ def _newest() -> Path | None:
         return Path(kept["last"][1])
     base = hosts.detect().results
     try:
-        found = [path for path in (base, *base.iterdir()) if (path / STATE).is_dir()]
+        found = [place.parent for depth in ("", "*/", "*/*/") for place in base.glob(f"{depth}{STATE}")]
         return max(found, key=lambda path: (path / STATE).stat().st_mtime)
     except (OSError, ValueError):
         return None

@@ -167,9 +167,8 @@ def setting_problems(mode: str, profile: str, values: Mapping[str, Any], detecte
             found[key], asked[key] = sentence, {"mode": "balanced", "profile": "auto"}[key]
             continue
         # A rule over several values names their section: it is about those of them that were set.
-        about = [name for name in rest if name == key or name.startswith(f"{key}.")] or [
-            name for name in rest if repr(name) in sentence
-        ]
+        about = [name for name in rest if name == key or name.startswith(f"{key}.") or key.startswith(f"{name}.")]
+        about = about or [name for name in rest if repr(name) in sentence]
         if not about:
             found[key_in(sentence) or "mode"] = sentence
             return found

@@ -59,7 +59,7 @@ def button(text: str, pressed: Callable[[], None], *, about: str = "", style: st
         icon: of Font Awesome 4, as in ``"play"``; the text says the same.
     """
     made = w.Button(description=text, tooltip=about or text, button_style=style, icon=icon)
-    made.layout = w.Layout(width="auto")
+    made.layout = w.Layout(width="auto", align_self="flex-start")
     made.on_click(lambda _button: pressed())
     return made
 
@@ -82,6 +82,7 @@ class Fold:
         self.opened = False
         self._button = button("", self._press)
         self._button.layout = w.Layout(width="100%", max_width=WIDE)
+        self._button.add_class("fl-fold")
         self._body = w.VBox(layout=w.Layout(display="none", padding="0 0 0.8em 0.8em"))
         self.widget = w.VBox([self._button, self._body])
         self._paint()

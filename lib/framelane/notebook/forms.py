@@ -32,6 +32,7 @@ class Form:
     Args:
         changed: is called after every change of a value.
         touched: is called when somebody does anything at all.
+        alone: whether it asks the loader itself; else somebody else does, and says what came of it (:meth:`say`).
 
     Attributes:
         widget: what to show.
@@ -39,8 +40,14 @@ class Form:
         base: the values of mode and profile, by dotted key.
     """
 
-    def __init__(self, changed: Callable[[], None] = lambda: None, touched: Callable[[], None] = lambda: None) -> None:
-        self._tell, self._touched = changed, touched
+    def __init__(
+        self,
+        changed: Callable[[], None] = lambda: None,
+        touched: Callable[[], None] = lambda: None,
+        *,
+        alone: bool = True,
+    ) -> None:
+        self._tell, self._touched, self._alone = changed, touched, alone
         self.settings = {setting.key: setting for setting in settings() if setting.key not in APART}
         self._own: dict[str, Any] = {}
         self._rows: dict[str, Row] = {}
@@ -48,9 +55,7 @@ class Form:
         self.problems: dict[str, str] = {}
         self._asked = ("balanced", "auto", "cpu")
         self._load()
-        self._search = named(
-            w.Text, _("Search the settings"), placeholder=_("a word of its name or of what it does"), label="150px"
-        )
+        self._search = named(w.Text, _("Search the settings"), placeholder=_("a word of its name or of what it does"))
         self._search.observe(lambda _change: self._find(), names="value")
         self._hits = w.VBox(layout=w.Layout(padding="0 0 0.8em 0.8em"))
         self._said = html()
@@ -129,6 +134,8 @@ class Form:
 
     def check(self) -> None:
         """Ask the loader about all values, and show what it says."""
+        if not self._alone:
+            return
         mode, profile, detected = self._asked
         self.say(setting_problems(mode, profile, self.overrides(), detected))
 

@@ -120,7 +120,7 @@ class Inputs:
         place = "demo" if self.kind.value == "demo" else source.name or "clips"
         home = POINT / "MyDrive"
         base = home / "framelane" if POINT in source.parents else self.host.results
-        return base / self.processor / place
+        return base / f"{self.processor}-{place}"
 
     def take(self, source: Path | None, output: Path | None, include: tuple[str, ...] = ()) -> None:
         """Begin with a folder of clips, and one for the results; None leaves them."""

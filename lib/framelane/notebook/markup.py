@@ -268,8 +268,10 @@ border-top:1px solid var(--fl-line)}
 .fl th,.fl td{border-bottom:1px solid var(--fl-line);padding:.25em .7em .25em 0;text-align:left;vertical-align:top;
 background:none;color:inherit;max-width:34em}
 .fl th{font-weight:600}.fl .fl-r{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
-.fl-facts{display:grid;grid-template-columns:max-content 1fr;gap:.1em .9em;margin:.2em 0}.fl-facts dt{opacity:.82}
-.fl-facts dd{margin:0}
+.fl-facts{display:grid;grid-template-columns:max-content 1fr;gap:.1em .9em;margin:.2em 0}
+.fl-facts dt,.fl-facts dd{float:none!important;width:auto!important;margin:0!important;padding:0!important;
+font-weight:400!important}.fl-facts dt{opacity:.82}
+.fl-fill,.fl-fill>.widget-html-content{height:100%}.fl-fold{text-align:left!important}
 .fl-badge{display:inline-block;border-radius:1em;padding:0 .6em;color:var(--fl-on);background:var(--fl-at);font-size:13px;
 font-weight:600;white-space:nowrap}
 .fl-notice{display:flex;gap:.6em;border-left:4px solid;padding:.3em .7em;margin:.3em 0;background:var(--fl-soft)}

@@ -179,6 +179,8 @@ class Model:
         for job in listed:
             name, state, reason = str(job["job"]), str(job["state"]), str(job.get("reason") or "")
             if state == "failed":
+                if name not in self.failed and len(self.failed) < _FAILED:
+                    self._say_failed(name, reason)
                 self._fail(name, reason)
             elif state == "skipped":
                 self._skip(reason)
@@ -214,13 +216,15 @@ class Model:
         self._done_planned += planned
         if row.state == "failed":
             self._fail(row.job, row.reason)
-            why = sentence(row.reason)
-            self.say(_("{job} failed: {why}").format(job=row.job, why=why), "bad")
+            self._say_failed(row.job, row.reason)
         elif row.state == "skipped":
             self._skip(row.reason)
         else:
             self.finished.append(row)
             self._took = (self._took[0] + planned, self._took[1] + row.seconds) if planned else self._took
+
+    def _say_failed(self, name: str, reason: str) -> None:
+        self.say(_("{job} failed: {why}").format(job=name, why=sentence(reason)), "bad")
 
     def _fail(self, name: str, reason: str) -> None:
         if name in self.failed or len(self.failed) < _FAILED:

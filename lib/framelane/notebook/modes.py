@@ -10,8 +10,8 @@ from typing import Any
 import ipywidgets as w  # type: ignore[import-untyped]
 
 from framelane.errors import UsageError
+from framelane.i18n import current, sentence
 from framelane.i18n import gettext as _
-from framelane.i18n import sentence
 from framelane.jobs.session import spoken
 from framelane.notebook.choice import Choice
 from framelane.notebook.controls import button, html
@@ -60,9 +60,15 @@ class ModeCards:
 
     def __init__(self, picked: Callable[[str], None]) -> None:
         self.costs: dict[str, Cost] = {}
+        self._given: dict[str, tuple[str, Html]] = {}
         self._cards = {mode: html() for mode in MODES}
+        for shown in self._cards.values():  # as high as the highest
+            shown.layout.flex = "1 1 auto"
+            shown.add_class("fl-fill")
         self._takes = {mode: button("", lambda mode=mode: picked(mode)) for mode in MODES}  # type: ignore[misc]
         column = w.Layout(width="32%", min_width="220px", margin="0 1% 0.6em 0", justify_content="space-between")
+        for take in self._takes.values():
+            take.layout.align_self = "stretch"
         self.widget = w.HBox(
             [w.VBox([self._cards[mode], self._takes[mode]], layout=column) for mode in MODES],
             layout=w.Layout(flex_flow="row wrap", width="100%", max_width="960px", align_items="stretch"),
@@ -78,7 +84,7 @@ class ModeCards:
         """
         for mode in MODES:
             chosen = choice.mode == mode
-            content = join([line(sentence(about("modes", mode))), _gives(choice, mode, detected)])
+            content = join([line(sentence(about("modes", mode))), self._gives(choice, mode, detected)])
             shown = card(mode_name(mode), content, chosen=chosen, foot=cost(self.costs.get(mode), measuring=measuring))
             if self._cards[mode].value != shown:
                 self._cards[mode].value = shown
@@ -87,8 +93,15 @@ class ModeCards:
             take.description = take.tooltip = text.format(mode=mode_name(mode))
             take.button_style = "primary" if chosen else ""
 
+    def _gives(self, choice: Choice, mode: str, detected: str) -> Html:
+        """:func:`gives`, made again where it may have become another: settings are not merged at every letter typed."""
+        about_it = repr((choice.processor, choice.profile, choice.settings, detected, current()))
+        if self._given.get(mode, ("",))[0] != about_it:
+            self._given[mode] = about_it, gives(choice, mode, detected)
+        return self._given[mode][1]
 
-def _gives(choice: Choice, mode: str, detected: str) -> Html:
+
+def gives(choice: Choice, mode: str, detected: str) -> Html:
     """The settings that a mode is about, as they would be, and where the profile holds them back."""
     try:
         loaded = replace(choice, mode=mode).loaded(detected)

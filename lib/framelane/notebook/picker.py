@@ -38,6 +38,7 @@ SOURCE = "faceswap.source"
 _BUDGETS = {"local": "none"}  # a kernel of one's own may have run for days
 _SETTLES_S = 1.0  # without a change, before costs are asked for again
 _PICTURES = "source-face"
+_GIVEN = {"source", "output", "mode", "profile", "overrides", "consent", "budget", "include"}
 
 
 class Picker:
@@ -45,11 +46,11 @@ class Picker:
 
     Args:
         processor: that is picked at first; None takes the first there is.
+        given: what else is picked at first, by the names of :class:`Choice`: ``source``, ``output``, ``mode``,
+            ``profile``, ``overrides``, ``consent``, ``budget``, ``include``. What is None is left to the picker.
         host: where the notebook runs; None looks.
         countdown_s: seconds until it starts by itself; 0 or less never does.
         estimates: what is asked for costs and the profile; None makes one.
-        **given: what else is picked at first, by the names of :class:`Choice`: ``source``, ``output``, ``mode``,
-            ``profile``, ``overrides``, ``consent``, ``budget``, ``include``. What is None is left to the picker.
 
     Attributes:
         widget: what to show.
@@ -62,15 +63,15 @@ class Picker:
     def __init__(
         self,
         processor: str | None = None,
+        given: Mapping[str, Any] | None = None,
         *,
         host: host_module.Host | None = None,
         countdown_s: float = COUNTDOWN_S,
         estimates: Estimates | None = None,
-        **given: Any,
     ) -> None:
-        if unknown := set(given) - {"source", "output", "mode", "profile", "overrides", "consent", "budget", "include"}:
-            raise TypeError(f"Picker() got unexpected arguments: {', '.join(sorted(unknown))}")
-        given = {key: value for key, value in given.items() if value is not None}
+        given = {key: value for key, value in (given or {}).items() if value is not None}
+        if unknown := set(given) - _GIVEN:
+            raise TypeError(f"the picker does not know {', '.join(sorted(unknown))}")
         self.host = host or host_module.detect()
         self.detected: str | None = None
         self._why = ""
@@ -162,7 +163,7 @@ class Picker:
             box(line(_("How long this session lasts, as in 80m or 1h30m, from its start; none is no limit."), dim=True))
         )
         self.inputs = Inputs(self.host, self._refresh, touched)
-        self.form = Form(self._refresh, touched)
+        self.form = Form(self._refresh, touched, alone=False)
         for control in (self._processor, self._profile, self._budget):
             control.observe(self._heard, names="value")
         self._upload = button(_("Upload a picture"), self._upload_face, icon="upload")

@@ -111,7 +111,7 @@ def _room(plan: Mapping[str, Any]) -> Html:
     if left <= 0:
         return notice(
             _(
-                "The time of this session is over. Change it to a longer one, or to none, or come back with a fresh session."
+                "The time of this session is over. Give it more, or none as its limit, or come back with a fresh session."
             ),
             "warning",
         )

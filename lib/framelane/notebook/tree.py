@@ -15,7 +15,7 @@ import ipywidgets as w  # type: ignore[import-untyped]
 from framelane.i18n import gettext as _
 from framelane.i18n import sentence
 from framelane.jobs.plan_view import shown
-from framelane.notebook.controls import WIDE, button, html
+from framelane.notebook.controls import LABEL, WIDE, button, html
 from framelane.notebook.host import Listing, folders
 from framelane.notebook.markup import box, join, line, name, notice
 
@@ -53,7 +53,7 @@ class FolderTree:
         self._quiet = False
         self._list = w.Select(
             options=[], rows=10, description=_("Folders"), layout=w.Layout(width="100%", max_width=WIDE),
-            style={"description_width": "80px"},
+            style={"description_width": LABEL},
         )  # fmt: skip
         self._list.observe(self._heard, names="index")
         self._toggle = button(_("Open folder"), self.toggle, about=_("Show or hide the folders inside the picked one"))
@@ -119,7 +119,9 @@ class FolderTree:
         if listing.problem:
             self._about.value = box(notice(sentence(listing.problem), "error"))
             return
-        clips = _("One clip lies here.") if listing.clips == 1 else _("{count} clips lie here.")
+        clips = {0: _("No clip lies here."), 1: _("One clip lies here.")}.get(
+            listing.clips, _("{count} clips lie here.")
+        )
         inside = _("Clips in the folders inside it are taken, too.") if listing.folders else ""
         said = join([clips.format(count=listing.clips), inside], " ")
         self._about.value = box(join([name(self.picked_folder or ""), line(said)]))
