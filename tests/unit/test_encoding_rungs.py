@@ -40,10 +40,11 @@ from framelane.video.encoders.options import (
     metadata_filter,
     nvcodec_options,
 )
+from framelane.video.encoders.ring import Ring
 from framelane.video.encoders.spec import EncodeSpec, keeps
 from framelane.video.encoders.trial import Trial, try_rung
 from framelane.video.frames import FrameBatch, Layout
-from framelane.video.surface import Surface
+from framelane.video.surface import Surface, host_planes, to_av
 from support.clips import WALKER
 
 BT709 = ColourTags(1, 1, 1, 1, 720)
@@ -392,16 +393,51 @@ def test_a_surface_that_was_uploaded_is_encoded_as_it_was():
     assert pictures.HostPictures(spec).frame(batch_of(spec, made), 0) is frame
 
 
-def test_nvenc_reads_chroma_right_behind_luma():
-    """FFmpeg hands it one address and one row length for both planes."""
+def test_chroma_is_laid_right_behind_luma():
     spec = replace(NVENC, device="cpu")
     _, made = surfaces(spec, 1)
     apart = Surface(made[0].y, torch.cat([made[0].uv, made[0].uv])[: made[0].uv.shape[0]].clone(), "nv12")
-    frame = pictures.DevicePictures(spec).surface(batch_of(spec, [apart]), 0)
+    frame = pictures.in_one_piece(pictures.DevicePictures(spec).surface(batch_of(spec, [apart]), 0))
     assert frame.uv.data_ptr() == frame.y.data_ptr() + 320 * 240
     assert torch.equal(frame.y, apart.y)
     assert torch.equal(frame.uv, apart.uv)
     assert pictures.in_one_piece(frame) is frame, "what lies right is not copied"
+
+
+@pytest.mark.parametrize("kind", ["nv12", "p010le"])
+def test_what_nvenc_reads_has_rows_that_it_takes_and_reaches_ffmpeg_in_place(kind):
+    """One address and one row length for both planes, a multiple of 4 bytes: 322 is none."""
+    one, of = (torch.uint8, 256) if kind == "nv12" else (torch.int16, 1024)
+    y, uv = (torch.randint(0, of, shape).to(one) for shape in ((240, 322), (120, 161, 2)))
+    if kind == "p010le":
+        y, uv = y.view(torch.uint16), uv.view(torch.uint16)
+    placed = Ring().place(Surface(y, uv, kind))
+    frame = to_av(placed)
+    luma, chroma = frame.planes
+    assert (luma.line_size % 4, chroma.line_size) == (0, luma.line_size)
+    assert luma.buffer_ptr == placed.y.data_ptr(), "copied once more"
+    assert chroma.buffer_ptr == luma.buffer_ptr + 240 * luma.line_size
+    for got, wanted in zip(host_planes(frame), (y, uv), strict=True):
+        np.testing.assert_array_equal(got, wanted.numpy())
+
+
+def test_memory_that_nvenc_may_still_read_is_not_written():
+    """An encoder that gives each packet 9 frames late, in coding order with 5 B-frames."""
+    ring, coded, waiting, addresses = Ring(), 0, {}, set()
+    order = [0, *(n for first in range(1, 61, 6) for n in (first + 5, *range(first, first + 5)))]
+    for number in range(60):
+        ring.coded(coded)
+        value = torch.full((4, 6), number, dtype=torch.uint8)
+        placed = ring.place(Surface(value, torch.full((2, 3, 2), number, dtype=torch.uint8)))
+        waiting[number] = placed
+        addresses.add(placed.y.data_ptr())
+        if number >= 9:
+            assert order[coded] <= number
+            done = waiting.pop(order[coded])
+            assert (done.y == order[coded]).all()
+            coded += 1
+        assert all((held.y == n).all() and (held.uv == n).all() for n, held in waiting.items())
+    assert len(addresses) <= 9 + 6 + 2, "allocated once"
 
 
 def test_drawn_frames_on_a_device_are_turned_padded_and_converted():
