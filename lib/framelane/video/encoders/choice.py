@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
-from framelane.errors import FramelaneError
+from framelane.errors import FramelaneError, UsageError
 from framelane.schema import Settings
 from framelane.video.clip import Clip
 from framelane.video.codecs import CPU_ENCODERS, GPU_ENCODERS, Probe, probe_encoder
@@ -193,7 +193,10 @@ def _missing(rung: str) -> tuple[str, str]:
         return "The package PyNvVideoCodec is not installed.", ""
     if rung != "ffmpeg":
         return "", ""
-    program = ffmpeg_program()
+    try:
+        program = ffmpeg_program()
+    except UsageError as error:
+        return str(error), ""
     if program is None:
         return "There is no ffmpeg program on this machine.", ""
     return "", str(program)
