@@ -126,7 +126,7 @@ def spec_of(
 
     Args:
         clip: the input.
-        settings: ``output`` and ``engine.segment_seconds``.
+        settings: ``output``, ``engine.segment_seconds`` and ``hardware.batch_size``, at whose multiples segments end.
         choice: the rung.
         threads: of x264.
         touches: whether the processor draws on frames.
@@ -142,7 +142,9 @@ def spec_of(
         touches=touches,
         rung=choice.rung,
         bitrate=round(wanted.bitrate_mbps * 1e6),
-        keyframes=keyframes(wanted.gop_seconds, settings.engine.segment_seconds, clip.rate),
+        keyframes=keyframes(
+            wanted.gop_seconds, settings.engine.segment_seconds, clip.rate, settings.hardware.batch_size
+        ),
         b_frames=choice.b_frames if choice.rung != "cpu" else wanted.b_frames,
         device=device,
         program=choice.program,
