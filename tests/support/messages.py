@@ -85,7 +85,7 @@ def found() -> dict[str, list[str]]:
                 places = texts.setdefault(text, [])
                 if name not in places:
                     places.append(name)
-    for name, text in _of_notebooks():
+    for name, text in (*_of_notebooks(), *_of_configs()):
         texts.setdefault(text, []).append(name)
     return texts
 
@@ -109,6 +109,13 @@ def _of_notebooks() -> Iterator[tuple[str, str]]:
         yield from ((f"notebooks/{name}", text) for name, text in generator.messages())
     finally:
         sys.path.remove(str(build.parent))
+
+
+def _of_configs() -> Iterator[tuple[str, str]]:
+    """What modes and profiles say of themselves, as the picker shows it."""
+    from framelane.notebook.modes import messages
+
+    yield from messages()
 
 
 class _Reader(ast.NodeVisitor):
