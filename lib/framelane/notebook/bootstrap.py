@@ -66,7 +66,7 @@ def prepare(take: str = "automatic", parts: str = "notebook", repository: str = 
         source = unpack(pick(take, colab), folder)
     setup = [f"{source}/colab_setup/install.py"]
     if source.endswith(".whl"):
-        pip = "-m pip install -q --disable-pip-version-check --no-deps --force-reinstall".split()
+        pip = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", "--force-reinstall"]
         installed = ends_well(sys.executable, *pip, source)
         need(installed, _("pip could not install the wheel; the lines above say why."))
         setup = ["-P", "-m", "framelane.colab_setup.install"]
