@@ -95,6 +95,7 @@ bench: $(VENV)/.dev $(VENV)/.models
 	$(BIN)/framelane bench tracking
 	$(BIN)/framelane bench engine
 	$(BIN)/framelane bench faceswap --quick
+	$(BIN)/framelane bench video --quick
 
 clean:
 	rm -rf $(OUT) .venv-lab3 .venv-lab4 build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -49,12 +49,21 @@ def test_print_settings_says_where_each_value_comes_from(tmp_path):
 
 
 def test_doctor_prints_a_box_and_json():
-    text = framelane("doctor").stdout
-    for word in ("GPU", "CUDA", "RAM", "disk", "CPU", "libx264", "h264_nvenc", "rofile"):
-        assert word.lower() in text.lower(), word
-    report = json.loads(framelane("doctor", "--json").stdout)
+    text = framelane("doctor", "--only", "heat").stdout
+    for word in ("GPU", "CPU", "Disk", "Profile", "Findings", "heat"):
+        assert word in text, word
+    done = framelane("doctor", "--json", "--only", "codecs")
+    report = json.loads(done.stdout)
     assert report["profile"]["name"] in settings.names("profiles")
     assert report["profile"]["why"]
+    assert {"decode cpu", "encode cpu h264"} <= {finding["name"] for finding in report["findings"]}
+
+
+def test_findings_are_no_failure(tmp_path):
+    done = framelane("doctor", "--only", "storage", "--path", tmp_path / "gone")
+    assert done.returncode == 0
+    assert "There is no folder" in " ".join(done.stdout.replace("│", " ").split())
+    assert framelane("doctor", "--only", "nonsense").returncode == 2
 
 
 def test_models_list_and_check():

@@ -12,11 +12,11 @@ import pytest
 import framelane
 import support.processors
 from framelane.affinity import on_cores
+from framelane.doctor.space import findings
 from framelane.engine import sensors
 from framelane.engine.monitor import STALE_S, Monitor
 from framelane.engine.sensors import DiskSource, JtopSource, NvmlSource, SystemSource, TegraSource, open_sources
 from framelane.errors import UsageError
-from framelane.hardware import findings
 from framelane.machine import find_gpu
 from framelane.settings import load
 from support.clips import STREET
@@ -308,23 +308,16 @@ def test_threads_that_exist_already_are_pinned_and_let_go():
         thread.join()
 
 
-def report_of(**hardware):
-    from framelane.hardware import doctor_report
-
-    report = doctor_report()
-    report["hardware"].update(hardware)
-    return [finding for finding in findings(report) if "swap" in finding["what"]]
+def swap_on(**hardware):
+    there = {"ram_total": 8e9, "ram_available": 6e9, "ram_limited": False, "disk_free": 5e10, "swap_total": 0}
+    return next(finding for finding in findings({**there, **hardware}) if finding.name == "swap")
 
 
 def test_the_doctor_says_how_to_add_swap():
-    small = {"ram_total": 8_000_000_000, "ram_limited": False, "disk_free": 50_000_000_000}
-    (finding,) = report_of(**small, swap_total=0)
-    assert finding["level"] == "note"
+    assert swap_on().status == "note"
     for command in ("fallocate -l 8G /swapfile", "chmod 600", "mkswap", "swapon"):
-        assert command in finding["do"]
-    assert not report_of(**small, swap_total=4_000_000_000)
-    assert not report_of(**{**small, "ram_total": 64_000_000_000}, swap_total=0)
-    (limited,) = report_of(**{**small, "ram_limited": True}, swap_total=0)
-    assert "outside" in limited["do"]
-    (full,) = report_of(**{**small, "disk_free": 3_000_000_000}, swap_total=0)
-    assert "fallocate" not in full["do"]
+        assert command in swap_on().fix
+    assert swap_on(swap_total=4e9).status == "ok"
+    assert swap_on(ram_total=64e9).status == "ok"
+    assert "outside" in swap_on(ram_limited=True).fix
+    assert "fallocate" not in swap_on(disk_free=3e9).fix

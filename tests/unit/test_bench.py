@@ -13,10 +13,11 @@ import pytest
 from rich.console import Console
 
 from framelane import bench
-from framelane.bench import about, attention, child, engine, faceswap, motion, stages, tracking, transcode
+from framelane.bench import about, attention, child, engine, faceswap, motion, stages, tracking, transcode, video
 from framelane.bench.clips import loop_clip, make_clip
 from framelane.errors import FramelaneError, UsageError
 from framelane.processors.attention.methods import method_names
+from support.driver import in_machine_with
 from support.read import frame_hashes
 
 
@@ -54,6 +55,11 @@ def tiny_faceswap():
 @pytest.fixture(scope="module")
 def tiny_tracking():
     return tracking.measure(strides=(1, 3), sequences=("TUD-Campus",))
+
+
+@pytest.fixture(scope="module")
+def tiny_video():
+    return video.measure(sizes={"tiny": (192, 108)}, seconds=2, repeats=1, tries=1)
 
 
 def packets(path, kind):
@@ -274,3 +280,68 @@ def test_both_forms_are_printed(name, request, monkeypatch, capsys):
     assert printed["machine"]["cpu"] in shown
     for sentence in figures["sentences"]:
         assert sentence.split()[0] in shown
+
+
+def test_the_videos_figures_fit_together(tiny_video):
+    found = tiny_video["sizes"]["tiny"]
+    parts = found["parts"]
+    assert {f"{stage} cpu" for stage in video.STAGES} <= set(parts)
+    assert {"untouched cpu/cpu", "through RGB cpu/cpu"} <= set(parts)
+    assert all(part["fps"] > 0 and part["cpu_ms"] > 0 for part in parts.values())
+    assert parts["through RGB cpu/cpu"]["frames"] == 60
+    assert parts["through RGB cpu/cpu"]["copies"] == {"uploads": 0, "downloads": 0}
+    bound = found["bounds"]["cpu/cpu"]
+    assert bound["bound"] == min(parts[f"{stage} cpu"]["fps"] for stage in ("decode", "convert", "encode"))
+    assert bound["share"] == pytest.approx(parts["through RGB cpu/cpu"]["fps"] / bound["bound"], abs=1e-3)
+    if not any(works["decode"] or works["encode"] for works in tiny_video["rungs"].values()):
+        assert "nothing was measured on a card" in tiny_video["sentences"][-1]
+        assert "ffmpeg cuda/h264_nvenc" in found["refused"]
+
+
+def test_a_bound_of_the_card_is_its_slowest_engine():
+    """A made card: its engines share nothing, so the slowest alone is the bound, and 90 % of it the target."""
+    speeds = {"decode pyav": 600, "encode pyav": 450, "convert pyav": 900, "through RGB pyav/pyav": 410}
+    speeds |= {"decode cpu": 200, "encode cpu": 50, "convert cpu": 100, "through RGB cpu/cpu": 40}
+    parts = {name: {"fps": float(fps), "cpu_ms": 2000 / fps, "others": 0.0} for name, fps in speeds.items()}
+    rungs = {"pyav": {"decode": True, "encode": True, "decode_reason": "", "encode_reason": ""}}
+    pairs = video.combinations(rungs)
+    assert pairs == [("cpu", "cpu"), ("pyav", "pyav")]
+    bounds = video.bounds(parts, pairs, threads=2)
+    card, cpu = bounds["pyav/pyav"], bounds["cpu/cpu"]
+    assert (card["bound"], card["slowest"], card["shared"]) == (450, "encode", None)
+    assert card["share"] == pytest.approx(410 / 450, abs=1e-3)
+    assert cpu["bound"] == 50
+    assert cpu["shared"] == pytest.approx(1 / (1 / 200 + 1 / 50 + 1 / 100), abs=0.1)
+    sizes = {"720p": {"parts": parts, "bounds": bounds, "refused": {}}}
+    said = video.sentences({"sizes": sizes, "rungs": rungs})
+    assert ["met" in line for line in said] == [False, True]
+
+
+def test_a_card_without_an_encoder_is_paired_with_the_cpus():
+    half = {"decode": True, "encode": False}
+    assert video.combinations({"pyav": half, "nvcodec": {"decode": False, "encode": False}}) == [
+        ("cpu", "cpu"),
+        ("pyav", "cpu"),
+    ]
+
+
+def test_engines_are_sampled(tmp_path):
+    """Through the stand-in for the driver's library: what is sampled, and that no driver means no figure."""
+    code = """
+        import json, time
+        from framelane.bench.engines import Engines
+        with Engines() as engines:
+            time.sleep(0.35)
+        print(json.dumps([engines.busy(), len(engines.samples)]))
+    """
+    busy, samples = in_machine_with(tmp_path, code)
+    assert busy == {"sm": 40.0, "encoder": 25.0, "decoder": 10.0}
+    assert samples >= 1
+    assert in_machine_with(tmp_path, code, FAKE_GPU="no driver") == [None, 0]
+
+
+def test_sizes_belong_to_video():
+    with pytest.raises(UsageError, match=r"--size belongs to the benchmark video"):
+        bench.run("engine", as_json=False, size="720p")
+    with pytest.raises(UsageError, match=r"no size '4k'; there are 720p, 1080p"):
+        bench.run("video", as_json=False, size="4k")

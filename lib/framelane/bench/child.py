@@ -86,11 +86,21 @@ def stages(frames: str) -> dict[str, Any]:
         return {"seconds": pipelined(Path(folder), int(frames)), "alone": slowest_alone(int(frames))}
 
 
+def video(part: str, *arguments: str) -> dict[str, Any]:
+    """A part of :mod:`framelane.bench.video_parts`, by name."""
+    from framelane.bench import video_parts
+
+    parts = (video_parts.decode, video_parts.convert, video_parts.resize, video_parts.encode, video_parts.whole)
+    found: dict[str, Any] = {task.__name__: task for task in parts}[part](*arguments)
+    return found
+
+
 TASKS: dict[str, Task] = {
     "pipeline": pipeline,
     "pyav": pyav,
     "cv2": cv2_loop,
     "stages": stages,
+    "video": video,
 }
 
 

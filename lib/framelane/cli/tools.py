@@ -10,22 +10,34 @@ import typer
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-    deep: Annotated[bool, typer.Option("--deep", help="Also measure; takes longer.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also measure for about a minute, and print a block for a bug report.")
+    ] = False,
+    path: Annotated[
+        list[str] | None, typer.Option("--path", help="A folder to be proven as a Drive; can be given again.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Look at this subject only; can be given again.")
+    ] = None,
 ) -> None:
-    """Look at this machine: what works, what does not and why, and which profile fits."""
-    from framelane import hardware
+    """Look at this machine: what works, found by doing, what does not and why, and which profile fits."""
+    from framelane import doctor as examination
 
-    report = hardware.doctor_report(deep=deep)
+    drives = path or []
+    report = examination.examine(deep=deep, drives=drives, only=only or examination.SUBJECTS)
     if as_json:
         typer.echo(json.dumps(report, indent=2))
         return
     from rich.console import Console
 
-    Console().print(hardware.render_doctor(report))
+    Console().print(examination.render(report))
+    if deep:
+        typer.echo("\nFor a bug report (names, folders and serial numbers are taken out; look it over once more):\n")
+        typer.echo(examination.paste_block(report, drives=drives))
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="attention, engine, faceswap, motion or tracking.")],
+    name: Annotated[str, typer.Argument(help="attention, engine, faceswap, motion, tracking or video.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
     faithfulness: Annotated[
         bool, typer.Option("--faithfulness", help="attention only: does the model use what its maps show?")
@@ -34,14 +46,16 @@ def bench(
         bool,
         typer.Option(
             "--quick",
-            help="engine: a short clip, once; faceswap: without the network of real size, which takes minutes.",
+            help="engine: a short clip, once; faceswap: without the network of real size, which takes minutes; video: one "
+            "run.",
         ),
     ] = False,
+    size: Annotated[str | None, typer.Option("--size", help="video only: 720p or 1080p instead of both.")] = None,
 ) -> None:
     """Measure, against peers in the same run."""
     from framelane import bench as benches
 
-    benches.run(name, as_json=as_json, faithfulness=faithfulness, quick=quick)
+    benches.run(name, as_json=as_json, faithfulness=faithfulness, quick=quick, size=size)
 
 
 def tune(

@@ -33,11 +33,34 @@ def mount_of(path: Path, table: Path = MOUNTS) -> tuple[str, str]:
     return found
 
 
+def remote_mounts(table: Path = MOUNTS) -> list[str]:
+    """The folders where storage is mounted that may come and go, in the table's order; "/" is left out."""
+    try:
+        lines = table.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return []
+    found: dict[str, str] = {}
+    for line in lines:
+        fields = line.split(" ")
+        if len(fields) >= 4:
+            found[_unescaped(fields[1])] = fields[2]
+    # A dead mount cannot be asked whether it is a folder; what the kernel itself uses FUSE for lies below these.
+    return [
+        point
+        for point, kind in found.items()
+        if point != "/" and _is_remote(kind) and not point.startswith(("/sys/", "/proc/", "/run/", "/etc/", "/dev/"))
+    ]
+
+
 def is_mounted_remote(path: Path, table: Path = MOUNTS) -> bool:
     """True where a path lies on storage that may come and go: FUSE (Google Drive, sshfs, rclone) or a network share."""
     point, kind = mount_of(path, table)
     if point == "/":
         return False  # the root of a sandbox may be 9p or virtiofs: it is the machine's own disk all the same
+    return _is_remote(kind)
+
+
+def _is_remote(kind: str) -> bool:
     return kind in _NETWORK or (kind.startswith("fuse") and kind not in _LOCAL_FUSE)
 
 

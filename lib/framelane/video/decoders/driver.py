@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import re
-import threading
-from collections.abc import Iterator
 from functools import cache
 
 from framelane.video.clip import Clip
@@ -15,8 +12,6 @@ from framelane.video.decoders.base import label
 NVDEC = "NVDEC, the GPU's video decoder,"
 _OLDEST = 11000  # cuDriverGetVersion: 1000 * major + 10 * minor; CUDA 11.0 came with driver 450
 _NO_DEVICE, _INSUFFICIENT, _MISMATCH = 100, 35, 803  # CUresult in cuda.h; 35 is the runtime's, some drivers give it too
-_VERBOSE = 40  # AV_LOG_VERBOSE in libavutil/log.h: the loader of FFmpeg's NVIDIA libraries says there what is missing
-_logging = threading.Lock()
 
 
 _NO_DRIVER = f"{NVDEC} cannot be reached: no NVIDIA driver was found on this machine (libcuda.so.1 is missing)."
@@ -84,28 +79,6 @@ def torch_problem() -> str | None:
     if not torch.cuda.is_available():
         return f"PyTorch (built for CUDA {torch.version.cuda}) finds no card that it can use."
     return None
-
-
-@contextlib.contextmanager
-def ffmpeg_log() -> Iterator[list[str]]:
-    """What FFmpeg's libraries say in this thread, line by line; filled while the context lasts.
-
-    PyAV's logging is one setting for the whole process, so one thread at a time.
-    """
-    from av import logging
-
-    lines: list[str] = []
-    with _logging:
-        level = logging.get_level()
-        logging.set_level(_VERBOSE)
-        try:
-            with logging.Capture() as caught:
-                try:
-                    yield lines
-                finally:
-                    lines += [message.strip() for _, _, message in caught]
-        finally:
-            logging.set_level(level)
 
 
 def explain(said: list[str], error: str, clip: Clip) -> str:

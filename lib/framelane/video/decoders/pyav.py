@@ -10,7 +10,8 @@ from framelane.errors import FramelaneError, chain
 from framelane.video.clip import Clip, video_stream
 from framelane.video.decoders.base import Broken, Pass, Rung, stays_on_card
 from framelane.video.decoders.cpu import packets, seek
-from framelane.video.decoders.driver import driver_problem, explain, ffmpeg_log, torch_problem
+from framelane.video.decoders.driver import driver_problem, explain, torch_problem
+from framelane.video.ffmpeg_log import VERBOSE, ffmpeg_log
 from framelane.video.surface import Surface
 
 
@@ -90,7 +91,7 @@ def _speaking(clip: Clip) -> Iterator[None]:
     """Turns FFmpeg's refusal into a sentence."""
     lines: list[str] = []
     try:
-        with ffmpeg_log() as lines:
+        with ffmpeg_log(VERBOSE) as lines:
             yield
     except FramelaneError:
         raise

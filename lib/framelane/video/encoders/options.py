@@ -1,10 +1,9 @@
 """The options that each rung gives its encoder: pure functions of the spec, tested as values.
 
 How CRF and CQ compare: x264's rate factor (CRF) and NVENC's target quality (CQ, ``targetQuality`` of NVIDIA's Video Codec
-SDK) both run from 0 to 51, lower is better, and six steps halve or double the bits. They are not the same scale: CRF
-weighs motion (mb-tree) where CQ of a fast preset does not, so at the same number NVENC's file is larger at about the same
-quality. ``output.quality`` goes to both unchanged; tests/gpu/test_encoders.py measures both on a real card. FFmpeg takes a
-CQ of 0 for "none given", so 0 becomes 1.
+SDK) both run from 0 to 51, lower is better, and six steps halve or double the bits. They are not the same
+scale. ``output.quality`` goes to both unchanged; what that means in bits and decibels nobody has measured yet:
+``tests/gpu/test_encoding_on_a_card.py`` does on a real card. FFmpeg takes a CQ of 0 for "none given", so 0 becomes 1.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ from typing import Any
 
 from framelane.video.encoders.base import PyavSession
 from framelane.video.encoders.pictures import DevicePictures
-from framelane.video.encoders.refusal import ffmpeg_log, refusal
+from framelane.video.encoders.refusal import refusal
 from framelane.video.encoders.spec import EncodeSpec
+from framelane.video.ffmpeg_log import ffmpeg_log
 from framelane.video.frames import FrameBatch
 from framelane.video.surface import to_av
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from framelane.errors import FramelaneError, chain
@@ -98,36 +96,6 @@ CAUSES = (
     ),
     Cause("no module", r"No module named 'PyNvVideoCodec'", "The package PyNvVideoCodec is not installed."),
 )
-
-
-@contextlib.contextmanager
-def ffmpeg_log() -> Iterator[list[str]]:
-    """What FFmpeg says in this thread: warnings and errors, a line each, there after the ``with``.
-
-    PyAV throws them away by default. While this lasts, FFmpeg's threads take the interpreter's lock to speak, so it is kept
-    to openings that are expected to fail, and what other threads say in the meantime goes nowhere.
-    """
-    from av import logging as av_logging
-
-    level, skips = av_logging.get_level(), av_logging.get_skip_repeated()
-    ours, propagates = logging.getLogger("libav"), logging.getLogger("libav").propagate
-    nowhere = logging.NullHandler()
-    lines: list[str] = []
-    av_logging.set_skip_repeated(False)  # also over several captures
-    av_logging.set_level(av_logging.WARNING)
-    ours.addHandler(nowhere)
-    ours.propagate = False
-    try:
-        with av_logging.Capture() as caught:
-            try:
-                yield lines
-            finally:
-                lines[:] = [message.strip() for _, _, message in caught]
-    finally:
-        av_logging.set_level(level)
-        av_logging.set_skip_repeated(skips)
-        ours.propagate = propagates
-        ours.removeHandler(nowhere)
 
 
 def cause_of(said: str) -> tuple[Cause, tuple[str, ...]] | None:

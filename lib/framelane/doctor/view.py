@@ -1,7 +1,8 @@
-"""The doctor's report as a box of tables for the terminal."""
+"""The doctor's report as a box for the terminal; readable at 80 columns."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from rich import box as boxes
@@ -13,23 +14,24 @@ from rich.text import Text
 
 from framelane.profiles import features
 
-_LEVELS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+_STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan", "ok": "green"}
+_LABEL = 19
 
 
 def box(report: dict[str, Any]) -> RenderableType:
-    """The whole report, boxed.
+    """The whole report, boxed: what the machine is, then every finding, what is worst last, where the eye is.
 
     Args:
-        report: from ``hardware.doctor_report``.
+        report: from ``doctor.examine``.
     """
     parts: list[RenderableType] = [
         _facts("System", _system(report)),
         _facts("GPU", _gpu(report["hardware"])),
-        _codecs(report),
         _facts("Versions", _versions(report["versions"])),
         _models(report["models"]),
         _facts("Profile", [(report["profile"]["name"], report["profile"]["why"])]),
         _findings(report["findings"]),
+        _count(report["findings"]),
     ]
     return Panel(Group(*parts), title="framelane doctor", box=boxes.ROUNDED, padding=(0, 1))
 
@@ -44,7 +46,7 @@ def _table(title: str, *columns: str) -> Table:
 
 def _facts(title: str, rows: list[tuple[str, str]]) -> Table:
     table = _table(title)
-    table.add_column(style="cyan", no_wrap=True, width=18)
+    table.add_column(style="cyan", no_wrap=True, width=_LABEL)
     table.add_column(overflow="fold", ratio=1)
     for name, value in rows:
         table.add_row(escape(name), escape(value))
@@ -53,29 +55,24 @@ def _facts(title: str, rows: list[tuple[str, str]]) -> Table:
 
 def _system(report: dict[str, Any]) -> list[tuple[str, str]]:
     hardware = report["hardware"]
-    limit = ", the container's limit" if hardware["ram_limited"] else ""
     return [
         ("CPU", f"{hardware['cpu']}, {hardware['cores']} logical cores, {hardware['cores_usable']} usable"),
-        ("RAM", f"{_gb(hardware['ram_available'])} free of {_gb(hardware['ram_total'])}{limit}"),
-        ("Swap", _gb(hardware["swap_total"]) if hardware["swap_total"] else "none"),
         ("Memory bandwidth", f"{report['memory_bandwidth_gbs']} GB/s, one thread copying"),
         ("Disk", f"{_gb(hardware['disk_free'])} free at {hardware['disk_path']}"),
     ]
 
 
 def _gpu(hardware: dict[str, Any]) -> list[tuple[str, str]]:
-    gpu, torch = hardware["gpu"], ("PyTorch", hardware["torch_reason"])
+    gpu = hardware["gpu"]
     if gpu is None:
-        return [("GPU", f"none: {hardware['gpu_reason']}"), torch]
+        return [("GPU", f"none: {hardware['gpu_reason']}")]
     many = f" (one of {gpu['count']})" if gpu["count"] > 1 else ""
     major, minor = gpu["compute_capability"]
     return [
         ("GPU", f"{gpu['name']}{many}, compute capability {major}.{minor}"),
         ("Precision", _precision((major, minor))),
         ("VRAM", f"{_gb(gpu['vram_free'])} free of {_gb(gpu['vram_total'])}"),
-        ("CUDA", f"up to {gpu['cuda']}"),
-        ("Driver", gpu["driver"]),
-        torch,
+        ("Driver", f"{gpu['driver']}, CUDA up to {gpu['cuda']}"),
     ]
 
 
@@ -86,51 +83,49 @@ def _precision(capability: tuple[int, int]) -> str:
     return "; ".join([f"FP32{''.join(f', {name}' for name in yes)}", *([f"not {', '.join(no)}"] if no else [])])
 
 
-def _codecs(report: dict[str, Any]) -> Table:
-    speeds = report.get("encode_fps")
-    table = _table("Codecs, by encoding and decoding a few frames", "", "works", *(["fps"] if speeds else []), "why")
-    for codec in report["codecs"]:
-        works = Text("yes", style="green") if codec["ok"] else Text("no", style="yellow")
-        speed = [str(speeds.get(codec["name"], ""))] if speeds else []
-        table.add_row(f"{codec['kind']} {codec['name']}", works, *speed, escape(codec["reason"]))
-    return table
-
-
 def _versions(found: dict[str, Any]) -> list[tuple[str, str]]:
-    providers = ", ".join(found["providers"]) or "none"
-    kinds = [name for name in ("onnxruntime", "onnxruntime-gpu") if found[name]]
-    plain = ("python", "framelane", "torch", "torchvision", "transformers", "numpy", "av")
+    there = ", ".join(f"{name} {version}" for name, version in found["packages"].items() if version)
     return [
-        *((name, found[name] or "not installed") for name in plain),
+        ("Python", f"{found['python']} on {found['system']}"),
+        ("packages", there),
         ("FFmpeg in av", ", ".join(f"{name} {number}" for name, number in found["ffmpeg"].items())),
-        ("ffmpeg command", "present" if found["ffmpeg_command"] else "absent"),
-        (
-            "ONNX Runtime",
-            f"{', '.join(f'{name} {found[name]}' for name in kinds) or 'not installed'}; providers: {providers}",
-        ),
+        ("ffmpeg command", found["ffmpeg_command"] or "absent"),
+        ("ONNX Runtime", f"providers: {', '.join(found['providers']) or 'none'}"),
     ]
 
 
 def _models(models: dict[str, Any]) -> RenderableType:
     if models["error"]:
         return _facts("Models", [("catalogue", models["error"])])
-    table = _table("Models", "model", "task", "state", "MB", "licence")
+    by_state: dict[str, list[str]] = {}
     for row in models["rows"]:
-        style = "green" if row["state"] == "present" else "yellow"
-        size = "" if row["megabytes"] is None else f"{row['megabytes']:.1f}"
-        table.add_row(row["name"], row["task"], Text(row["state"], style=style), size, row["licence"])
-    return table
+        by_state.setdefault(row["state"], []).append(row["name"])
+    return _facts("Models", [(state, ", ".join(names)) for state, names in by_state.items()])
 
 
-def _findings(found: list[dict[str, str]]) -> RenderableType:
-    if not found:
-        return Text("Nothing is wrong.", style="green")
-    table = _table("Findings", "", "what", "what to do")
+def _findings(found: list[dict[str, Any]]) -> RenderableType:
+    table = _table("Findings")
+    table.add_column(no_wrap=True, width=7)
+    table.add_column(style="cyan", overflow="fold", width=_LABEL)
+    table.add_column(overflow="fold", ratio=1)
     for finding in found:
-        table.add_row(
-            Text(finding["level"], style=_LEVELS[finding["level"]]), escape(finding["what"]), escape(finding["do"])
-        )
+        text = Text(finding["evidence"])
+        if finding["fix"]:
+            text.append(f"\n-> {finding['fix']}", style="bold")
+        table.add_row(Text(finding["status"], style=_STYLES[finding["status"]]), escape(finding["name"]), text)
     return table
+
+
+def _count(found: list[dict[str, Any]]) -> Text:
+    counted = Counter(finding["status"] for finding in found)
+    bad = [
+        f"{counted[status]} {status}{'s' if counted[status] > 1 else ''}"
+        for status in ("error", "warning")
+        if counted[status]
+    ]
+    if not bad:
+        return Text(f"{len(found)} checks: nothing is wrong.", style="green")
+    return Text(f"{len(found)} checks: {', '.join(bad)}.", style=_STYLES["error" if counted["error"] else "warning"])
 
 
 def _gb(size: int) -> str:
