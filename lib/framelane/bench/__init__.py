@@ -22,8 +22,8 @@ def run(name: str, as_json: bool, faithfulness: bool = False, quick: bool = Fals
         name: one of :data:`NAMES`: a module here with ``measure()`` and ``tables()``.
         as_json: print the figures as one JSON object instead of as tables.
         faithfulness: of ``attention`` only: whether the model uses what the maps show, instead of where they point.
-        quick: of ``engine``: a short clip, once; of ``faceswap``: without the network of real size; of ``video``: one size, one
-            run.
+        quick: of ``engine``: a short clip, once; of ``faceswap``: without the network of real size; of ``video``: one size,
+            one run.
         size: of ``video`` only: 720p or 1080p instead of both.
 
     Raises:
