@@ -61,7 +61,7 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _CODE = re.compile(
     r"</?[a-z]+[ >/]|^[\s.#@]*[\w-]+\s*\{[^{}]*:[^{}]*;|<\?xpacket|var\(--"  # markup
-    r"|^--?[a-z-]+$|^\.\w+( \.\w+)+|^[\w.]+\(|\\[dw.(]|\(\?:|\w\||stopgrad|^# "  # code, patterns, a comment in a file
+    r"|^!\w|^--?[a-z-]+$|^\.\w+( \.\w+)+|^[\w.]+\(|\\[dw.(]|\(\?:|\w\||stopgrad|^# "  # code, patterns, a comment in a file
 )
 
 
