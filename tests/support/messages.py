@@ -23,7 +23,7 @@ LIBRARY = ROOT / "lib" / "framelane"
 LOCALES = LIBRARY / "locales"
 SILENT = (
     "bench/", "cli/", "i18n.py",  # the terminal's, not a notebook's
-    "memory.py", "models/torch_compat.py", "jobs/sniff.py", "doctor_view.py", "jobs/plan_view.py",
+    "memory.py", "models/torch_compat.py", "jobs/sniff.py", "doctor/view.py", "jobs/plan_view.py",
 )  # fmt: skip
 PROGRAMMERS = {
     "ValueError", "TypeError", "KeyError", "IndexError", "AttributeError", "RuntimeError", "AssertionError",
@@ -61,7 +61,7 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _CODE = re.compile(
     r"</?[a-z]+[ >/]|^[\s.#@]*[\w-]+\s*\{[^{}]*:[^{}]*;|<\?xpacket|var\(--"  # markup
-    r"|^--?[a-z-]+$|^\.\w+( \.\w+)+|^[\w.]+\(|\\[dw.(]|\(\?:|\w\||stopgrad|^# |^const "  # code, patterns, a comment in a file
+    r"|^--?[a-z-]+$|^\.\w+( \.\w+)+|^[\w.]+\(|\\[dw.(]|\(\?:|\w\||stopgrad|^# |^const "  # code, patterns, comments
 )
 
 
