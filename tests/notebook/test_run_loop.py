@@ -14,9 +14,10 @@ import time
 import pytest
 
 import support.processors  # noqa: F401
+from framelane import i18n
 from framelane.doctor.finding import Finding
 from framelane.errors import UsageError
-from framelane.notebook import cells, machine, watching
+from framelane.notebook import asking, cells, machine, watching
 from framelane.notebook import host as hosts
 from framelane.notebook import session as session_module
 from framelane.notebook.asking import place_of
@@ -30,6 +31,14 @@ from support.clips import needs_ffmpeg
 pytestmark = needs_ffmpeg
 pytest.importorskip("ipywidgets")
 SETTINGS = [part for key, value in FAST.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+
+
+@pytest.fixture(autouse=True)
+def fresh_kernel(monkeypatch):
+    """Nothing that cells keep for each other goes from one test to the next."""
+    monkeypatch.setattr(i18n, "_chosen", None)
+    for module in (asking, cells):
+        monkeypatch.setattr(module, "kept", {"language": "en"})
 
 
 @pytest.fixture
