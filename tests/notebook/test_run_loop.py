@@ -6,16 +6,21 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
 import support.processors  # noqa: F401
+from framelane import i18n
+from framelane.doctor.finding import Finding
 from framelane.errors import UsageError
-from framelane.notebook import cells, watching
+from framelane.notebook import asking, cells, machine, watching
 from framelane.notebook import host as hosts
 from framelane.notebook import session as session_module
+from framelane.notebook.asking import place_of
 from framelane.notebook.choice import Choice
 from framelane.notebook.dashboard import Dashboard
 from framelane.notebook.session import Session
@@ -26,6 +31,14 @@ from support.clips import needs_ffmpeg
 pytestmark = needs_ffmpeg
 pytest.importorskip("ipywidgets")
 SETTINGS = [part for key, value in FAST.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+
+
+@pytest.fixture(autouse=True)
+def fresh_kernel(monkeypatch):
+    """Nothing that cells keep for each other goes from one test to the next."""
+    monkeypatch.setattr(i18n, "_chosen", None)
+    for module in (asking, cells):
+        monkeypatch.setattr(module, "kept", {"language": "en"})
 
 
 @pytest.fixture
@@ -189,3 +202,46 @@ def test_results_of_the_newest_folder_are_found(place, monkeypatch):
         (host.results / name / ".framelane").mkdir(parents=True)
         os.utime(host.results / name / ".framelane", (index, index))
     assert cells._newest() == host.results / "faceswap" / "x"
+
+
+# -- what is typed into a form -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("typed", ["~nobody-of-that-name/clips", "a\0b", "/nowhere/clips", "-rf"])
+def test_a_folder_that_cannot_be_is_a_sentence(typed, tmp_path, capsys):
+    for call in (
+        lambda: cells.run("attention", input=typed, output=tmp_path / "out", widgets=False),
+        lambda: cells.results(typed),
+    ):
+        with pytest.raises(UsageError):
+            call()
+
+
+def test_blanks_around_a_typed_path_are_no_part_of_it_unless_they_are(tmp_path):
+    (tmp_path / "clips").mkdir()
+    assert place_of(f" {tmp_path / 'clips'}\n") == tmp_path / "clips"
+    (tmp_path / "clips ").mkdir()
+    assert place_of(f"{tmp_path / 'clips '}") == tmp_path / "clips "
+
+
+def test_a_clip_whose_name_is_a_pattern_is_taken_and_no_other(place, tmp_path):
+    clip = shutil.copy(place / "in" / "a.mp4", place / "in" / "b[1].mp4")
+    shutil.copy(clip, place / "in" / "b1.mp4")
+    made = cells.run("slow_copy", input=clip, output=place / "out", profile="cpu", budget="none", settings=FAST,
+                     widgets=False)  # fmt: skip
+    assert made.counts == {**made.counts, "done": 1, "failed": 0}
+    assert [path.name for path in (place / "out").glob("*.mp4")] == ["b[1].mp4"]
+
+
+def test_what_the_doctor_says_is_what_the_setup_cell_shows(capsys):
+    """The doctor's own report, of one of its subjects: the cell knows its form."""
+    told = subprocess.run(
+        [sys.executable, "-m", "framelane", "doctor", "--json", "--only", "space"], capture_output=True, check=True
+    )
+    report = json.loads(told.stdout)
+    found = [Finding("decode pyav", "ok", "It was seen."), Finding("encode pyav h264", "note", "It was not."),
+             Finding("encode cpu h264", "ok", "It was seen.")]  # fmt: skip
+    report["findings"] += [one.plain() for one in found]
+    rows = dict(machine._machine(report, "here"))
+    assert (rows["Decoders that work"], rows["Encoders that work"]) == ("pyav", "cpu h264")
+    assert rows["Profile"].startswith(report["profile"]["name"])

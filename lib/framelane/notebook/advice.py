@@ -124,7 +124,7 @@ def help(topic: str | None = None) -> Advice:
     if topic is None:
         return Advice(tuple(known.values()))
     if topic not in known:
-        near = difflib.get_close_matches(topic, known, 1)
+        near = difflib.get_close_matches(str(topic), known, 1)
         hint = " " + _("Did you mean {name}?").format(name=near[0]) if near else ""
         raise UsageError(
             _("There is no help on {topic}; there is help on {names}.").format(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import IO, Any, ParamSpec, TypeVar
 
 from framelane.errors import FramelaneError, UsageError
@@ -80,6 +83,20 @@ def asked(arguments: Sequence[str], meanwhile: str, wait: Callable[[], object] =
 def _text(stream: IO[bytes]) -> str:
     stream.seek(0)
     return stream.read().decode(errors="replace")
+
+
+def place_of(typed: str | os.PathLike[str]) -> Path:
+    """A path as somebody typed it into a form: ``~`` is their home, and blanks around it are no part of it.
+
+    Only a path that is there keeps its blanks. What cannot be a path comes back as it is, for whoever opens it to refuse.
+    """
+    path = Path(os.fspath(typed))
+    with contextlib.suppress(RuntimeError):  # nobody of that name
+        path = path.expanduser()
+    with contextlib.suppress(ValueError):  # a NUL
+        bare = str(typed).strip()
+        return path if bare == str(typed) or not bare or os.path.lexists(path) else place_of(bare)
+    return path
 
 
 def displayed(piece: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import time
@@ -16,7 +17,7 @@ from framelane.i18n import sentence
 from framelane.jobs.ledger import STATE
 from framelane.notebook import host as hosts
 from framelane.notebook import markup
-from framelane.notebook.asking import asked, cell, displayed, kept
+from framelane.notebook.asking import asked, cell, displayed, kept, place_of
 from framelane.notebook.poll import Poll, ui_events
 from framelane.notebook.watching import Outcome, follow, front_end
 from framelane.resources import data_path
@@ -90,11 +91,11 @@ def _given(
     found: dict[str, Any] = {"mode": mode, "profile": profile, "budget": budget, "consent": consent}
     found["overrides"] = {key: value for key, value in (settings or {}).items() if value not in _LEFT_OPEN}
     if output not in _LEFT_OPEN:
-        found["output"] = Path(os.fspath(output)).expanduser()
+        found["output"] = place_of(output)
     if source is not None and str(source) not in _DEMO:
-        place = Path(os.fspath(source)).expanduser()
+        place = place_of(source)
         if place.is_file():
-            place, found["include"] = place.parent, (place.name,)
+            place, found["include"] = place.parent, (glob.escape(place.name),)
         found["source"] = place
     return {key: value for key, value in found.items() if value not in (None, "", "auto")}
 
@@ -206,7 +207,7 @@ def results(folder: str | os.PathLike[str] | None = "", *, widgets: bool = True)
     Raises:
         UsageError: there is no such folder.
     """
-    place = Path(os.fspath(folder)).expanduser() if folder not in _LEFT_OPEN else _newest()
+    place = place_of(folder) if folder not in _LEFT_OPEN else _newest()
     if place is None:  # no error: it would end "Run all" where the cell above is still waiting for something
         said = _("There are no results in {folder} yet. Run the cell above, or name the folder of the results.")
         print(said.format(folder=hosts.detect().results))
@@ -236,6 +237,8 @@ def _show_results(place: Path, shown: bool) -> None:
             print(f"{markup.state_word('done')}  {result.output}")
         for name, reason in found.failed:
             print(f"{markup.state_word('failed')}  {name}: {sentence(reason)}")
+        if not found.results and not found.failed:
+            print(_("There is no finished clip here yet."))
     if shown and (found.results or found.failed):
         from framelane.notebook.controls import present
 

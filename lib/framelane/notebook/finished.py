@@ -13,6 +13,7 @@ from typing import Any
 
 from framelane.errors import UsageError
 from framelane.i18n import gettext as _
+from framelane.i18n import sentence
 from framelane.jobs.ledger import STATE, JobRecord
 from framelane.report import gif_path, report_path, sheet_path
 
@@ -85,8 +86,8 @@ def look(folder: Path) -> Finished:
     """
     try:
         os.listdir(folder)
-    except OSError as error:
-        why = error.strerror or str(error)
+    except (OSError, ValueError) as error:  # a NUL is no OSError
+        why = sentence(getattr(error, "strerror", None) or str(error))
         raise UsageError(_("There are no results in {folder} ({why}).").format(folder=folder, why=why)) from error
     found: dict[str, Result] = {}
     records, more = _newest(folder / STATE / "records", ".json")

@@ -13,6 +13,7 @@ from framelane.i18n import gettext as _
 from framelane.i18n import sentence
 from framelane.jobs.plan_view import shown
 from framelane.notebook import host as host_module
+from framelane.notebook.asking import place_of
 from framelane.notebook.controls import button, hint, html, named
 from framelane.notebook.drive import POINT
 from framelane.notebook.markup import box, line, name, notice
@@ -45,7 +46,7 @@ class PathBox:
         typed = self.widget.value.strip()
         if self._path is not None and self.widget.value == shown(self._path):
             return self._path
-        return _home(typed) if typed else None
+        return place_of(typed) if typed else None
 
     @path.setter
     def path(self, path: Path | None) -> None:
@@ -54,13 +55,6 @@ class PathBox:
             self.widget.value = "" if path is None else shown(path)
         finally:
             self._quiet = False
-
-
-def _home(typed: str) -> Path:
-    try:
-        return Path(typed).expanduser()
-    except RuntimeError:  # nobody of that name
-        return Path(typed)
 
 
 class Inputs:

@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from framelane.i18n import gettext as _
 from framelane.i18n import sentence
 from framelane.notebook import host as hosts
 from framelane.notebook import markup, painting
-from framelane.notebook.asking import asked, cell, displayed
+from framelane.notebook.asking import asked, cell, displayed, place_of
 from framelane.notebook.markup import Html
 
 _GB = 1e9
-_CODECS = ("decode", "encode")
-_WORTH_SAYING = ("warning", "error")  # of what the doctor found; the rest is for its own table
 
 
 @cell
@@ -39,17 +36,17 @@ def setup(*, drive: bool = False) -> None:
     report = json.loads(asked(["doctor", "--json"], _("Looking at the machine …")))
     rows = _machine(report, host.title)
     findings = [
-        (finding["status"], sentence(finding["evidence"]), sentence(finding["fix"]))
-        for finding in report["findings"]
-        if finding["status"] in _WORTH_SAYING
+        (found["status"], f"{sentence(found['evidence'])} {sentence(found['fix'])}".strip())
+        for found in report["findings"]
+        if found["status"] in ("warning", "error")
     ]
     pieces = [markup.heading(_("This machine")), markup.facts(rows)]
-    pieces += [markup.notice(f"{what} {do}", level) for level, what, do in findings]
+    pieces += [markup.notice(said, level) for level, said in findings]
     if not displayed(Html(f"{markup.style()}{markup.box(markup.join(pieces))}")):
         for name, value in rows:
             print(f"{name}: {value}")
-        for level, what, do in findings:
-            print(f"{level}: {what} {do}")
+        for level, said in findings:
+            print(f"{level}: {said}")
 
 
 def _machine(report: Mapping[str, Any], host: str) -> list[tuple[str, str]]:
@@ -61,8 +58,8 @@ def _machine(report: Mapping[str, Any], host: str) -> list[tuple[str, str]]:
         seen = _("{name}, {free} of {total} GB of memory free, driver {driver}").format(
             name=gpu["name"], free=f"{free:.1f}", total=f"{total:.1f}", driver=gpu["driver"]
         )
-    good = [finding["name"] for finding in report["findings"] if finding["status"] == "ok"]
-    works = {kind: [name.removeprefix(f"{kind} ") for name in good if name.startswith(f"{kind} ")] for kind in _CODECS}
+    proven = [found["name"].partition(" ") for found in report["findings"] if found["status"] == "ok"]
+    decoders, encoders = ([way for what, _space, way in proven if what == kind] for kind in ("decode", "encode"))
     free, total = hardware["ram_available"] / _GB, hardware["ram_total"] / _GB
     return [
         (_("Host"), host),
@@ -70,8 +67,8 @@ def _machine(report: Mapping[str, Any], host: str) -> list[tuple[str, str]]:
         (_("Processor"), _("{cpu}, {cores} cores").format(cpu=hardware["cpu"], cores=hardware["cores_usable"])),
         (_("RAM"), _("{free} of {total} GB free").format(free=f"{free:.1f}", total=f"{total:.1f}")),
         (_("Disk"), _("{free} GB free").format(free=f"{hardware['disk_free'] / _GB:.1f}")),
-        (_("Decoders that work"), ", ".join(works["decode"]) or "–"),
-        (_("Encoders that work"), ", ".join(works["encode"]) or "–"),
+        (_("Decoders that work"), ", ".join(decoders) or "–"),
+        (_("Encoders that work"), ", ".join(encoders) or "–"),
         (_("Profile"), f"{profile['name']}: {sentence(profile['why'])}"),
     ]
 
@@ -118,7 +115,7 @@ def plan(
         FramelaneError: there is no such processor or folder, or nothing can be planned.
     """
     given = [word for flag, value in (("--mode", mode), ("--profile", profile)) if value for word in (flag, value)]
-    where = str(Path(os.fspath(input)).expanduser())
+    where = str(place_of(input))
     told = json.loads(asked(["plan", processor, "--json", "--budget", budget, *given, "--", where], _("Planning …")))
     rows = [(job["clip"], painting.duration(job["seconds"]), markup.state_word(job["state"])) for job in told["jobs"]]
     table = markup.table(

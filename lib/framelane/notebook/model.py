@@ -12,6 +12,7 @@ from typing import Any
 from framelane.i18n import gettext as _
 from framelane.i18n import sentence
 from framelane.notebook.entries import Line, Mark, Row
+from framelane.notebook.markup import state_word
 
 SPAN_S = 300
 """Seconds that the charts look back."""
@@ -171,7 +172,11 @@ class Model:
             self.phase = phase
         elif phase in ("begins", "resumed"):
             self.phase = "running"
-        if event.get("message"):
+        if "list" in event:
+            states = ((int(event.get(state) or 0), state) for state in _STATES)
+            said = ", ".join(f"{number} {state_word(state)}" for number, state in states if number)
+            self.say(_("{jobs} clips: {states}.").format(jobs=event["jobs"], states=said))
+        elif event.get("message"):
             self.say(sentence(str(event["message"])))
 
     def _listed(self, listed: Iterable[Mapping[str, Any]]) -> None:
