@@ -58,7 +58,8 @@ class Tour:
         return self.page.locator(".jp-CodeCell").nth(RUN).locator(".jp-Cell-outputArea")
 
     def keep(self, step: str) -> Path:
-        """A picture of the page at a step."""
+        """A picture of the page at a step, from the top of what the cell shows last."""
+        self.output.locator(".jp-OutputArea-child:has(.widget-vbox)").last.evaluate("e => e.scrollIntoView()")
         return picture(self.page, f"{self.name}-{step}")
 
     def open(self, book: str = BOOK) -> None:

@@ -269,7 +269,8 @@ border-top:1px solid var(--fl-line)}
 background:none;color:inherit;max-width:34em}
 .fl th{font-weight:600}.fl .fl-r{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 dl.fl.fl-facts{display:grid!important;grid-template-columns:max-content 1fr;gap:.1em .9em;margin:.2em 0}
-dl.fl.fl-facts dt,dl.fl.fl-facts dd{display:block;float:none!important;width:auto!important;margin:0!important;padding:0!important;
+dl.fl.fl-facts dt,dl.fl.fl-facts dd{display:block;float:none!important;width:auto!important;margin:0!important;
+padding:0!important;
 font-weight:400!important}.fl-facts dt{opacity:.82}
 .fl-fill,.fl-fill>.widget-html-content{height:100%}.fl-fold{text-align:left!important}
 .fl-badge{display:inline-block;border-radius:1em;padding:0 .6em;color:var(--fl-on);background:var(--fl-at);font-size:13px;
