@@ -6,6 +6,7 @@ Nothing is replaced: the notebook as it ships, the real processor with its real 
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 
@@ -110,3 +111,49 @@ def _looks(tour):
             break
         tour.page.wait_for_timeout(250)
     tour.keep("retried")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["lab4", "lab3"])
+def test_the_keyboard_alone_is_enough(name, here):
+    """From the folder's cell to the first frames and to the end of the batch, without the mouse; the focus is seen."""
+    env = environment(name)
+    clips(here / "in", 1)
+    with lab(env, here, FRAMELANE_LANG="en") as server, browser(server) as page:
+        cell = 'from framelane import notebook\nnotebook.run("attention", input="in", output="out")'
+        tour = Tour(server, page, f"keys-{name}", cell=0)
+        tour.open(server.write("keys.ipynb", cell))
+        page.keyboard.press("Control+Enter")  # the first cell is the chosen one
+        tour.sees("Touch any control, and it waits.")
+        focused = tour.tab_to(re.compile("^.?Wait$"))
+        assert focused["seen"], "the focus is not seen"
+        page.keyboard.press("Space")
+        tour.sees("It waits for you: press Start.")
+        tour.tab_to(re.compile("^Take Fast$"))
+        page.keyboard.press("Enter")
+        tour.output.locator("code").get_by_text("--mode fast").wait_for()
+        tour.tab_to(re.compile("^Profile$"))
+        page.keyboard.press("ArrowDown")
+        tour.output.locator("code").get_by_text("--profile").wait_for()
+        page.keyboard.press("ArrowUp")
+        tour.tab_to(re.compile("All settings"))
+        page.keyboard.press("Enter")
+        tour.sees("▾ All settings")
+        tour.keep("settings")
+        names, unseen = tour.walk()
+        assert {"What to do", "Take Balanced", "Take Quality", "Profile", "Clips", "Results go to", "Copy"} <= set(
+            names
+        )
+        assert "" not in names
+        assert unseen == []
+        tour.tab_to(re.compile("^.?Start$"), back=True)
+        page.keyboard.press("Enter")
+        tour.button("Accept").wait_for()
+        tour.tab_to(re.compile("^.?Accept$"))
+        page.keyboard.press("Space")
+        tour.sees(pattern("{job} is done: {frames} frames in {time}."))
+        tour.tab_to(re.compile(r"^Before ← → after \(%\)$"))
+        before = tour.output.locator(".fl-pair i").bounding_box()["x"]
+        page.keyboard.press("ArrowRight")
+        assert tour.output.locator(".fl-pair i").bounding_box()["x"] > before
+        assert server.outside == []

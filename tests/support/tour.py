@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,22 @@ def book(folder: Path, language: str, **form: str) -> str:
     return BOOK
 
 
+_FOCUSED = """() => {
+  const e = document.activeElement;
+  const own = e.matches('button, a, summary') ? e.textContent : '';
+  const name = (e.getAttribute('aria-label') || own || [...(e.labels || [])].map(l => l.textContent).join(' ')
+                || e.title || '').trim();
+  const style = getComputedStyle(e), ring = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0;
+  const now = [style.boxShadow, style.borderColor, style.backgroundColor].join();
+  let seen = ring;
+  if (!seen) {  // else by what changes with the focus
+    e.blur(); const then = [style.boxShadow, style.borderColor, style.backgroundColor].join(); e.focus();
+    seen = now !== then;
+  }
+  return {name, seen, ours: !!e.closest('.jp-OutputArea')};
+}"""
+
+
 class Tour:
     """Somebody in front of a notebook.
 
@@ -46,16 +61,17 @@ class Tour:
         server: JupyterLab.
         page: of the browser.
         name: of the pictures that are kept.
+        cell: which code cell is the one that runs.
     """
 
-    def __init__(self, server: Lab, page: Any, name: str) -> None:
-        self.server, self.page, self.name = server, page, name
+    def __init__(self, server: Lab, page: Any, name: str, cell: int = RUN) -> None:
+        self.server, self.page, self.name, self.cell = server, page, name, cell
         self.clicks = 0
 
     @property
     def output(self) -> Any:
         """What stands below the cell that runs."""
-        return self.page.locator(".jp-CodeCell").nth(RUN).locator(".jp-Cell-outputArea")
+        return self.page.locator(".jp-CodeCell").nth(self.cell).locator(".jp-Cell-outputArea")
 
     def keep(self, step: str) -> Path:
         """A picture of the page at a step, from the top of what the cell shows last."""
@@ -69,12 +85,13 @@ class Tour:
     def run_all(self) -> None:
         """Run all cells, by the menu."""
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
-        self.page.get_by_text("Run All Cells", exact=True).click()
+        label = self.page.locator(".lm-Menu-itemLabel, .p-Menu-itemLabel")
+        label.filter(has_text=re.compile("^Run All Cells$")).last.click()
         self.clicks += 2
 
     def run_again(self) -> None:
         """Run the cell that runs once more."""
-        run_cell(self.page, RUN)
+        run_cell(self.page, self.cell)
         self.clicks += 1
 
     def press(self, name: str) -> None:
@@ -86,6 +103,31 @@ class Tour:
         """The last button that says so; what was run before stays above it."""
         # Not by role and name: the glyph of an icon is part of a button's name.
         return self.output.locator("button", has_text=re.compile(rf"^\s*{re.escape(name)}\s*$")).last
+
+    def tab_to(self, name: re.Pattern[str], *, back: bool = False) -> dict[str, Any]:
+        """Press Tab until what is called so has the focus; from the cell's editor JupyterLab leaves by Escape."""
+        for _step in range(400):
+            here = dict(self.page.evaluate(_FOCUSED))
+            if here["ours"] and name.search(here["name"]):
+                return here
+            self.page.keyboard.press("Shift+Tab" if back else "Tab")
+        raise AssertionError(f"Tab does not come to {name.pattern}; it stands at {here}")
+
+    def walk(self) -> tuple[list[str], list[str]]:
+        """The names of all controls of the output, by Tab from its first, and those whose focus is not seen."""
+        first = "e => [...e.querySelectorAll('button, select, input')].find(e => e.checkVisibility()).focus()"
+        self.output.evaluate(first)
+        self.page.keyboard.press("Shift+Tab")
+        self.page.keyboard.press("Tab")
+        names, unseen = [], []
+        for _step in range(400):
+            here = self.page.evaluate(_FOCUSED)
+            if not here["ours"]:
+                return names, unseen
+            names.append(here["name"])
+            unseen += [] if here["seen"] else [here["name"]]
+            self.page.keyboard.press("Tab")
+        raise AssertionError("Tab does not come out of the output again")
 
     def sees(self, text: str | re.Pattern[str]) -> Any:
         """Wait until a text is seen."""
@@ -107,6 +149,14 @@ class Tour:
             self.page.wait_for_timeout(250)
         raise AssertionError(f"the bar stands at frame {first}, or the chart does not move")
 
+    def beyond(self, frame: int) -> None:
+        """Wait until the dashboard is beyond a frame."""
+        for _step in range(PATIENCE_MS // 250):
+            if self.frame() > frame:
+                return
+            self.page.wait_for_timeout(250)
+        raise AssertionError(f"it does not come to frame {frame}")
+
     def chart(self) -> str:
         """The curves, as drawn."""
         return str(self.output.locator(".fl-charts").last.inner_html())
@@ -115,8 +165,3 @@ class Tour:
 def pattern(message: str) -> re.Pattern[str]:
     """A message with places, as what matches it filled in."""
     return re.compile(re.sub(r"\\\{\w+\\\}", r"\\S+", re.escape(message)))
-
-
-def clear(folder: Path) -> None:
-    """Nothing left of what was done."""
-    shutil.rmtree(folder, ignore_errors=True)
