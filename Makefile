@@ -35,7 +35,7 @@ install:
 	$(PYTHON) colab_setup/install.py $(OPTIONS)
 
 # Two processes, one thread each: two threads of torch stall beside another busy process.
-test: lint $(VENV)/.models
+test: lint $(VENV)/.models notebook-env
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 lint: $(VENV)/.dev

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from framelane.processors.base import Context, Processor, create
 from framelane.processors.scaled import Scaled
 from framelane.provenance import Provenance, Unlabelled, legible, metadata, report_of
 from framelane.provenance.seal import ROOM, seal
+from framelane.provenance.visible import COARSEST
 from framelane.schema import Settings
 from framelane.settings import Loaded
 from framelane.sheet import make_sheet
@@ -232,6 +233,9 @@ class Job:
             self.clip, self.settings, self.encoder,
             threads=self.context.threads, touches=out.touches, device=self.context.device,
         )  # fmt: skip
+        if self.provenance and not self.spec.bitrate and self.spec.quality > COARSEST:
+            lost.append(f"The label could not be read at output.quality {self.spec.quality}; {COARSEST} is used.")
+            self.spec = replace(self.spec, quality=COARSEST)
         for sentence in lost:
             self.notes.degrade(sentence)
         if self.clip.left_out:

@@ -17,7 +17,8 @@
 
 # %%
 #@title 2. Run { display-mode: "form" }
-#@markdown A folder of clips; demo is the clip that comes with framelane. An empty output is a folder of its own in this session.
+#@markdown A folder of clips; demo is the clip that comes with framelane. An empty output is a folder of its own: in Drive where
+#@markdown the clips are there, else in this session.
 INPUT = "demo"  #@param {type:"string"}
 OUTPUT = ""  #@param {type:"string"}
 MODE = "fast"  #@param ["fast", "balanced", "quality"]

@@ -26,7 +26,8 @@ SOURCE_FACE = ""  #@param {type:"string"}
 #@markdown Who agreed to this use of the face, and on what ground, as in “Ada Example, signed release of 2026-03-01”. With it you
 #@markdown declare that the person is an adult. It is kept in the report and in a log on this machine.
 CONSENT = ""  #@param {type:"string"}
-#@markdown A folder of clips; demo is the clip that comes with framelane. An empty output is a folder of its own in this session.
+#@markdown A folder of clips; demo is the clip that comes with framelane. An empty output is a folder of its own: in Drive where
+#@markdown the clips are there, else in this session.
 INPUT = "demo"  #@param {type:"string"}
 OUTPUT = ""  #@param {type:"string"}
 MODE = "fast"  #@param ["fast", "balanced", "quality"]

@@ -29,7 +29,7 @@ notebook.setup(drive=USE_DRIVE)
 #@title 3. Run { display-mode: "form" }
 PROCESSOR = "attention"  #@param ["attention", "faceswap"]
 #@markdown A folder of clips, as in /content/drive/MyDrive/clips; demo is the clip that comes with framelane. An empty output is
-#@markdown the folder framelane: in your Drive where it is mounted, else in this session.
+#@markdown a folder of its own: in Drive where the clips are there, else in this session.
 INPUT = "demo"  #@param {type:"string"}
 OUTPUT = ""  #@param {type:"string"}
 MODE = "fast"  #@param ["fast", "balanced", "quality"]

@@ -61,7 +61,7 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _CODE = re.compile(
     r"</?[a-z]+[ >/]|^[\s.#@]*[\w-]+\s*\{[^{}]*:[^{}]*;|<\?xpacket|var\(--"  # markup
-    r"|^--?[a-z-]+$|^\.\w+( \.\w+)+|^[\w.]+\(|\\[dw.(]|\(\?:|\w\||stopgrad|^# "  # code, patterns, a comment in a file
+    r"|^!\w|^--?[a-z-]+$|^\.\w+( \.\w+)+|^[\w.]+\(|\\[dw.(]|\(\?:|\w\||stopgrad|^# "  # code, patterns, a comment in a file
 )
 
 
@@ -85,7 +85,7 @@ def found() -> dict[str, list[str]]:
                 places = texts.setdefault(text, [])
                 if name not in places:
                     places.append(name)
-    for name, text in _of_notebooks():
+    for name, text in (*_of_notebooks(), *_of_configs()):
         texts.setdefault(text, []).append(name)
     return texts
 
@@ -109,6 +109,13 @@ def _of_notebooks() -> Iterator[tuple[str, str]]:
         yield from ((f"notebooks/{name}", text) for name, text in generator.messages())
     finally:
         sys.path.remove(str(build.parent))
+
+
+def _of_configs() -> Iterator[tuple[str, str]]:
+    """What modes and profiles say of themselves, as the picker shows it."""
+    from framelane.notebook.modes import messages
+
+    yield from messages()
 
 
 class _Reader(ast.NodeVisitor):

@@ -46,7 +46,8 @@ def bench(
         bool,
         typer.Option(
             "--quick",
-            help="engine: a short clip, once; faceswap: without the network of real size, which takes minutes; video: one run.",
+            help="engine: a short clip, once; faceswap: without the network of real size, which takes minutes; video: one "
+            "run.",
         ),
     ] = False,
     size: Annotated[str | None, typer.Option("--size", help="video only: 720p or 1080p instead of both.")] = None,

@@ -125,7 +125,7 @@ def help(topic: str | None = None) -> Advice:
         return Advice(tuple(known.values()))
     if topic not in known:
         near = difflib.get_close_matches(topic, known, 1)
-        hint = _(" Did you mean {name}?").format(name=near[0]) if near else ""
+        hint = " " + _("Did you mean {name}?").format(name=near[0]) if near else ""
         raise UsageError(
             _("There is no help on {topic}; there is help on {names}.").format(
                 topic=repr(topic), names=", ".join(known)

@@ -66,8 +66,9 @@ def prepare(take: str = "automatic", parts: str = "notebook", repository: str = 
         source = unpack(pick(take, colab), folder)
     setup = [f"{source}/colab_setup/install.py"]
     if source.endswith(".whl"):
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall", source]
-        need(ends_well(*pip), _("pip could not install the wheel; the lines above say why."))
+        pip = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", "--force-reinstall"]
+        installed = ends_well(sys.executable, *pip, source)
+        need(installed, _("pip could not install the wheel; the lines above say why."))
         setup = ["-P", "-m", "framelane.colab_setup.install"]
     works = ends_well(sys.executable, *setup, "--yes", "--with", parts)
     need(works, _("Not everything works; the lines above say what to do. Then run this cell again."))

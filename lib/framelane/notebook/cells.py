@@ -109,7 +109,7 @@ def _of_form(processor: str | None, given: Mapping[str, Any]) -> Choice | None:
     """
     from framelane.notebook.picker import Picker
 
-    choice = Picker(processor, given, countdown_s=0).choice()
+    choice = _at_once(Picker(processor, given, countdown_s=0).choice())
     for key, problem in choice.problems().items():
         if key not in _MISSING:
             raise UsageError(problem)
@@ -134,7 +134,7 @@ def _settled(processor: str | None, given: Mapping[str, Any], countdown: float) 
                 answer = "accept" if _is_demo(choice) else _planned(choice, countdown, poll)
                 if answer == "accept":
                     remember(form, {"processor": choice.processor, **_as_given(choice)})
-                    return choice
+                    return _at_once(choice)
                 if answer == "cancel":
                     break
                 processor, given, countdown = choice.processor, _as_given(choice), 0.0  # somebody is there
@@ -198,6 +198,11 @@ def plan_command(choice: Choice) -> list[str]:
     """The arguments that plan what a choice would do."""
     _batch, *rest = replace(choice, consent=None).command()
     return ["plan", *rest, "--json"]
+
+
+def _at_once(choice: Choice) -> Choice:
+    """The demo clip without a budget, which would have it measured first, for longer than it then takes."""
+    return replace(choice, budget="none") if _is_demo(choice) else choice
 
 
 def _is_demo(choice: Choice) -> bool:

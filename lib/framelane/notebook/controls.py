@@ -83,7 +83,7 @@ class Fold:
         self._button = button("", self._press)
         self._button.layout = w.Layout(width="100%", max_width=WIDE)
         self._button.add_class("fl-fold")
-        self._body = w.VBox(layout=w.Layout(display="none", padding="0 0 0.8em 0.8em"))
+        self._body = w.VBox(layout=w.Layout(display="none", padding="0 0 0 12px"))
         self.widget = w.VBox([self._button, self._body])
         self._paint()
 

@@ -57,7 +57,7 @@ class Form:
         self._load()
         self._search = named(w.Text, _("Search the settings"), placeholder=_("a word of its name or of what it does"))
         self._search.observe(lambda _change: self._find(), names="value")
-        self._hits = w.VBox(layout=w.Layout(padding="0 0 0.8em 0.8em"))
+        self._hits = w.VBox(layout=w.Layout(padding="0 0 0 12px"))
         self._said = html()
         self.folds = {name: Fold("", lambda name=name: self._fill(name), touched) for name in self.sections()}  # type: ignore[misc]
         self._reset = button(

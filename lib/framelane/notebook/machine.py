@@ -16,7 +16,8 @@ from framelane.notebook.asking import asked, cell, displayed
 from framelane.notebook.markup import Html
 
 _GB = 1e9
-_CODECS = ("decoder", "encoder")
+_CODECS = ("decode", "encode")
+_WORTH_SAYING = ("warning", "error")  # of what the doctor found; the rest is for its own table
 
 
 @cell
@@ -38,7 +39,9 @@ def setup(*, drive: bool = False) -> None:
     report = json.loads(asked(["doctor", "--json"], _("Looking at the machine …")))
     rows = _machine(report, host.title)
     findings = [
-        (finding["level"], sentence(finding["what"]), sentence(finding["do"])) for finding in report["findings"]
+        (finding["status"], sentence(finding["evidence"]), sentence(finding["fix"]))
+        for finding in report["findings"]
+        if finding["status"] in _WORTH_SAYING
     ]
     pieces = [markup.heading(_("This machine")), markup.facts(rows)]
     pieces += [markup.notice(f"{what} {do}", level) for level, what, do in findings]
@@ -58,7 +61,8 @@ def _machine(report: Mapping[str, Any], host: str) -> list[tuple[str, str]]:
         seen = _("{name}, {free} of {total} GB of memory free, driver {driver}").format(
             name=gpu["name"], free=f"{free:.1f}", total=f"{total:.1f}", driver=gpu["driver"]
         )
-    works = {kind: [row["name"] for row in report["codecs"] if row["ok"] and row["kind"] == kind] for kind in _CODECS}
+    good = [finding["name"] for finding in report["findings"] if finding["status"] == "ok"]
+    works = {kind: [name.removeprefix(f"{kind} ") for name in good if name.startswith(f"{kind} ")] for kind in _CODECS}
     free, total = hardware["ram_available"] / _GB, hardware["ram_total"] / _GB
     return [
         (_("Host"), host),
@@ -66,8 +70,8 @@ def _machine(report: Mapping[str, Any], host: str) -> list[tuple[str, str]]:
         (_("Processor"), _("{cpu}, {cores} cores").format(cpu=hardware["cpu"], cores=hardware["cores_usable"])),
         (_("RAM"), _("{free} of {total} GB free").format(free=f"{free:.1f}", total=f"{total:.1f}")),
         (_("Disk"), _("{free} GB free").format(free=f"{hardware['disk_free'] / _GB:.1f}")),
-        (_("Decoders that work"), ", ".join(works["decoder"]) or "–"),
-        (_("Encoders that work"), ", ".join(works["encoder"]) or "–"),
+        (_("Decoders that work"), ", ".join(works["decode"]) or "–"),
+        (_("Encoders that work"), ", ".join(works["encode"]) or "–"),
         (_("Profile"), f"{profile['name']}: {sentence(profile['why'])}"),
     ]
 

@@ -78,7 +78,7 @@ def card(title: object, content: object = "", *, chosen: bool = False, foot: obj
     mark = f' <span class="fl-tick">✓ {text(_("chosen"))}</span>' if chosen else ""
     end = f'<div class="fl-foot">{text(foot)}</div>' if foot else ""
     return Html(
-        f'<div class="{_classes("fl fl-card", "fl-chosen" if chosen else "")}"><h4>{text(title)}{mark}</h4>'
+        f'<div class="{_classes("fl", "fl-card", "fl-chosen" if chosen else "")}"><h4>{text(title)}{mark}</h4>'
         f"<div>{text(content)}</div>{end}</div>"
     )
 
@@ -191,7 +191,7 @@ def copyable(code: str, label: object) -> Html:
     """
     return Html(
         f'<div class="fl fl-copy"><code tabindex="0" role="textbox" aria-readonly="true" aria-label="{text(label)}">'
-        f'{text(code)}</code><button type="button" onclick="{_COPY}">{text(_("Copy"))}</button></div>'
+        f"{text(code)}</code>{_COPY}{text(_('Copy'))}</button></div>"
     )
 
 
@@ -202,8 +202,9 @@ def style() -> Html:
 
 # Needs nothing of the page but a selection; where scripts are not allowed the line can be selected by hand.
 _COPY = (
-    "const c=this.previousElementSibling,s=getSelection();s.selectAllChildren(c);try{document.execCommand('copy');"
-    "navigator.clipboard&amp;&amp;navigator.clipboard.writeText(c.textContent).catch(()=>0)}catch(e){}"
+    '<button type="button" onclick="const c=this.previousElementSibling,s=getSelection();s.selectAllChildren(c);'
+    "try{document.execCommand('copy');navigator.clipboard&amp;&amp;"
+    'navigator.clipboard.writeText(c.textContent).catch(()=>0)}catch(e){}">'
 )
 
 _SIGNS = {"done": "✓", "failed": "✕", "skipped": "–", "waiting": "…", "running": "▶", "paused": "‖"}
@@ -269,9 +270,8 @@ border-top:1px solid var(--fl-line)}
 background:none;color:inherit;max-width:34em}
 .fl th{font-weight:600}.fl .fl-r{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 dl.fl.fl-facts{display:grid!important;grid-template-columns:max-content 1fr;gap:.1em .9em;margin:.2em 0}
-dl.fl.fl-facts dt,dl.fl.fl-facts dd{display:block;float:none!important;width:auto!important;margin:0!important;
-padding:0!important;
-font-weight:400!important}.fl-facts dt{opacity:.82}
+dl.fl.fl-facts dt,dl.fl.fl-facts dd{display:block;float:none!important;
+width:auto!important;margin:0!important;padding:0!important;font-weight:400!important}.fl-facts dt{opacity:.82}
 .fl-fill,.fl-fill>.widget-html-content{height:100%}.fl-fold{text-align:left!important}
 .fl-badge{display:inline-block;border-radius:1em;padding:0 .6em;color:var(--fl-on);background:var(--fl-at);font-size:13px;
 font-weight:600;white-space:nowrap}

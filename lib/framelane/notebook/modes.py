@@ -71,7 +71,7 @@ class ModeCards:
             take.layout.align_self = "stretch"
         self.widget = w.HBox(
             [w.VBox([self._cards[mode], self._takes[mode]], layout=column) for mode in MODES],
-            layout=w.Layout(flex_flow="row wrap", width="100%", max_width="960px", align_items="stretch"),
+            layout=w.Layout(flex_flow="wrap", width="100%", max_width="960px", align_items="stretch"),
         )
 
     def paint(self, choice: Choice, detected: str, *, measuring: bool) -> None:
