@@ -19,10 +19,12 @@ from framelane.doctor.finding import Finding
 from framelane.errors import UsageError
 from framelane.notebook import asking, cells, machine, watching
 from framelane.notebook import host as hosts
+from framelane.notebook import picked as picked_module
 from framelane.notebook import session as session_module
 from framelane.notebook.asking import place_of
 from framelane.notebook.choice import Choice
 from framelane.notebook.dashboard import Dashboard
+from framelane.notebook.picked import remember
 from framelane.notebook.session import Session
 from framelane.notebook.watching import Lines, follow, outcome, watch
 from support.batches import FAST, cut, workplace  # noqa: F401
@@ -245,3 +247,22 @@ def test_what_the_doctor_says_is_what_the_setup_cell_shows(capsys):
     rows = dict(machine._machine(report, "here"))
     assert (rows["Decoders that work"], rows["Encoders that work"]) == ("pyav", "cpu h264")
     assert rows["Profile"].startswith(report["profile"]["name"])
+
+
+def test_running_a_cell_again_begins_with_what_was_picked(place, monkeypatch):
+    """In the same kernel, and in the next one; not where the form says something else, and never who agreed."""
+    form = {"processor": "attention", "source": place / "in", "output": place / "out", "mode": "balanced"}
+    picked = {**form, "mode": "fast", "overrides": {"gif.enabled": False}, "consent": "Ada Example"}
+    monkeypatch.setattr(cells, "kept", {})
+    monkeypatch.setattr(picked_module, "kept", {})
+    assert cells._as_before(form)[1]["mode"] == "balanced"
+    remember(form, picked)
+    assert cells._as_before(form)[1]["consent"] == "Ada Example"
+    picked_module.kept.clear()  # the kernel was lost
+    processor, given = cells._as_before(form)
+    assert (processor, given["mode"], given["overrides"]) == ("attention", "fast", {"gif.enabled": False})
+    assert (given["source"], given["output"]) == (place / "in", place / "out")
+    assert "consent" not in given
+    assert cells._as_before({**form, "mode": "quality"})[1]["mode"] == "quality"
+    (place / "out" / ".framelane" / "picked.json").write_text('{"form": 1, "picked": [')
+    assert cells._as_before(form)[1]["mode"] == "balanced"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
@@ -18,6 +19,7 @@ from framelane.jobs.ledger import STATE
 from framelane.notebook import host as hosts
 from framelane.notebook import markup
 from framelane.notebook.asking import asked, cell, displayed, kept, place_of
+from framelane.notebook.picked import remember, remembered
 from framelane.notebook.poll import Poll, ui_events
 from framelane.notebook.watching import Outcome, follow, front_end
 from framelane.resources import data_path
@@ -121,14 +123,18 @@ def _of_form(processor: str | None, given: Mapping[str, Any]) -> Choice | None:
 def _settled(processor: str | None, given: Mapping[str, Any], countdown: float) -> Choice | None:
     """What the reader picks and accepts the plan of, or what is shown when nobody does anything; None is nothing.
 
-    An interrupt of the cell, too, is nothing.
+    An interrupt of the cell, too, is nothing. Where the form says what it said the last time, it begins with what was
+    picked then: the batch goes on, with the settings that it has.
     """
+    form = {"processor": processor, **given}
     try:
+        processor, given = _as_before(form)
         with ui_events() as poll:
             while True:
                 choice = _picked(processor, given, countdown, poll)
                 answer = "accept" if _is_demo(choice) else _planned(choice, countdown, poll)
                 if answer == "accept":
+                    remember(form, {"processor": choice.processor, **_as_given(choice)})
                     return _at_once(choice)
                 if answer == "cancel":
                     break
@@ -137,6 +143,23 @@ def _settled(processor: str | None, given: Mapping[str, Any], countdown: float) 
         pass
     print(_("Nothing was started. Run the cell again to pick."))
     return None
+
+
+def _as_before(form: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """A processor, and what the picker begins with."""
+    from framelane.notebook.picker import Picker
+
+    given = {key: value for key, value in form.items() if key != "processor"}
+    picker = Picker(form["processor"], given, countdown_s=0)
+    before = remembered(form, picker.choice().output)
+    picker.close()
+    if before is None:
+        return form["processor"], given
+    processor = before.pop("processor")
+    with contextlib.suppress(UsageError, TypeError):  # an older version may have known other settings
+        Picker(processor, before, countdown_s=0).close()
+        return processor, before
+    return form["processor"], given
 
 
 def _picked(processor: str | None, given: Mapping[str, Any], countdown: float, poll: Poll) -> Choice:

@@ -30,6 +30,12 @@ MOST_BYTES = 3_000_000
 _OVERVIEW, _OVERVIEW_BYTES = 20, 900_000
 _METRICS, _FAILED, _NOTES = 30, 20, 6
 
+# Shortcuts of JupyterLab (Lumino) take no key away from it.
+_SLIDER = (
+    '<input type="range" min="0" max="100" value="50" data-lm-suppress-shortcuts="true" '
+    "oninput=\"this.closest('.fl-both').style.setProperty('--fl-split',this.value+'%')\">"
+)
+
 _STYLE = """
 .fl-found{display:grid;grid-template-columns:minmax(12em,22em) 1fr;gap:.8em 1.2em;align-items:start}
 .fl-found img{max-width:100%;height:auto;border-radius:4px}
@@ -37,7 +43,8 @@ _STYLE = """
 .fl-pair img{display:block;max-width:100%;height:auto;border-radius:4px}
 .fl-pair img+img{position:absolute;left:0;top:0;clip-path:inset(0 0 0 var(--fl-split,50%))}
 .fl-pair i{position:absolute;top:0;bottom:0;left:var(--fl-split,50%);border-left:2px solid #fff;
-box-shadow:0 0 0 1px #000}.fl-loop{max-width:360px;width:100%;border-radius:4px}
+box-shadow:0 0 0 1px #000}.fl-both label{display:flex;align-items:center;gap:.8em;max-width:640px;margin:.4em 0}
+.fl-both input{flex:1;min-width:6em;accent-color:var(--fl-key)}.fl-loop{max-width:360px;width:100%;border-radius:4px}
 .fl-chart-png{max-width:100%;height:auto;border-radius:4px}
 """
 
@@ -159,7 +166,11 @@ def loop(folder: Path | None, name: str) -> Html:
 
 
 def pair(folder: Path | None, moment: int, name: str) -> Html:
-    """A moment before and after, one over the other; :func:`split` says how much of each is seen."""
+    """A moment before and after, one over the other, with a slider that says how much of each is seen.
+
+    The slider is the browser's own: it moves without the kernel, in a saved notebook too, and has a name, which the handles
+    of ipywidgets 8 do not have.
+    """
     before, after = (_read(folder, f"{kind}_{moment}.jpg") for kind in ("before", "after"))
     if not after:
         return Html("")
@@ -171,17 +182,8 @@ def pair(folder: Path | None, moment: int, name: str) -> Html:
         if data
     )
     line = "<i></i>" if before else ""
-    return markup.box(Html(f'<div class="fl-pair">{images}{line}</div>'))
-
-
-def split(share: int, kind: str) -> Html:
-    """Moves the line between before and after without sending the pictures again.
-
-    Args:
-        share: % of the width that shows what was before.
-        kind: the class of the gallery that it is for.
-    """
-    return Html(f"<style>.{kind}{{--fl-split:{share}%}}</style>")
+    slider = f"<label>{markup.text(_('Before ← → after (%)'))} {_SLIDER}</label>" if before else ""
+    return markup.box(Html(f'{slider}<div class="fl-pair">{images}{line}</div>'), "fl-both")
 
 
 def _read(folder: Path | None, name: str) -> bytes:
@@ -217,33 +219,29 @@ class Gallery:
         self.found, self.retry = found, retry
         self._by_name = {result.name: result for result in found.results}
         self._folder: Path | None = None
-        self._kind = f"fl-g{id(self):x}"
         wide, long = ipywidgets.Layout(width="100%"), {"description_width": "initial"}
         options = [(shown(name), name) for name in self._by_name]
-        self.result = ipywidgets.Dropdown(options=options, description=_("Result"), style=long, layout=wide)
-        self.moment = ipywidgets.IntSlider(1, 1, MOMENTS, description=_("Moment"), style=long, layout=wide)
-        self.split = ipywidgets.IntSlider(
-            50, 0, 100, description=_("Before ← → after (%)"), style=long, layout=wide, continuous_update=True
+        line = ipywidgets.Layout(width="auto", max_width="640px")
+        self.result = ipywidgets.Dropdown(options=options, description=_("Result"), style=long, layout=line)
+        self.moment = ipywidgets.Dropdown(
+            options=range(1, MOMENTS + 1), description=_("Moment"), style=long, layout=ipywidgets.Layout(width="12em")
         )
         self.again = ipywidgets.Button(
             description=_("Try the failed clips again"), icon="refresh", layout=ipywidgets.Layout(width="auto"),
             tooltip=_("Runs the same batch; what is done is left as it is."),
         )  # fmt: skip
-        self._parts = {key: ipywidgets.HTML(layout=wide) for key in ("style", "loop", "pair", "details", "split")}
+        self._parts = {key: ipywidgets.HTML(layout=wide) for key in ("style", "loop", "pair", "details")}
         self.result.observe(lambda _change: self.show(), "value")
         self.moment.observe(lambda _change: self._show_pair(), "value")
-        self.split.observe(lambda _change: self._show_split(), "value")
         self.again.on_click(lambda _button: self._again())
         self.widget = ipywidgets.VBox(list(self._children()), layout=wide)
-        self.widget.add_class(self._kind)
         self._parts["style"].value = style()
         self.show()
 
     def _children(self) -> Iterable[Any]:
         yield self._parts["style"]
-        yield self._parts["split"]
         if self._by_name:
-            yield from (self.result, self._parts["loop"], self.moment, self.split, self._parts["pair"])
+            yield from (self.result, self._parts["loop"], self.moment, self._parts["pair"])
             yield self._parts["details"]
         if self.retry is not None and self.found.failed:
             yield self.again
@@ -259,16 +257,12 @@ class Gallery:
         self._folder = shots_of(result.output, original, str(label))
         made = json.loads(_read(self._folder, "done.json") or b"{}")
         self._set("loop", loop(self._folder, result.name))
-        self.moment.disabled, self.split.disabled = not made.get("after"), not made.get("before")
-        self._show_split()
+        self.moment.disabled = not made.get("after")
         self._show_pair()
         self._set("details", details(result))
 
     def _show_pair(self) -> None:
         self._set("pair", pair(self._folder, self.moment.value - 1, str(self.result.value)))
-
-    def _show_split(self) -> None:
-        self._set("split", split(self.split.value, self._kind))
 
     def _set(self, part: str, value: str) -> None:
         if self._parts[part].value != value:

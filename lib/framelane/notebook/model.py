@@ -57,6 +57,7 @@ class Model:
     back: dict[str, Row] = field(default_factory=dict)
     finished: deque[Row] = field(default_factory=lambda: deque(maxlen=_FINISHED))
     skipped: Counter[str] = field(default_factory=Counter)
+    _passed: set[str] = field(default_factory=set)  # names of those: a job may be listed, and then told of
     upcoming: dict[str, None] = field(default_factory=dict)
     phase: str = "starting"
     plan: dict[str, Any] = field(default_factory=dict)
@@ -181,6 +182,7 @@ class Model:
 
     def _listed(self, listed: Iterable[Mapping[str, Any]]) -> None:
         self.skipped.clear()
+        self._passed.clear()
         for job in listed:
             name, state, reason = str(job["job"]), str(job["state"]), str(job.get("reason") or "")
             if state == "failed":
@@ -188,7 +190,7 @@ class Model:
                     self._say_failed(name, reason)
                 self._fail(name, reason)
             elif state == "skipped":
-                self._skip(reason)
+                self._skip(name, reason)
             elif state == "waiting" and len(self.upcoming) < 10 * _NEXT:
                 self.upcoming[name] = None
 
@@ -223,7 +225,7 @@ class Model:
             self._fail(row.job, row.reason)
             self._say_failed(row.job, row.reason)
         elif row.state == "skipped":
-            self._skip(row.reason)
+            self._skip(row.job, row.reason)
         else:
             self.finished.append(row)
             self._took = (self._took[0] + planned, self._took[1] + row.seconds) if planned else self._took
@@ -235,7 +237,10 @@ class Model:
         if name in self.failed or len(self.failed) < _FAILED:
             self.failed[name] = Row(name, "failed", reason)
 
-    def _skip(self, reason: str) -> None:
+    def _skip(self, name: str, reason: str) -> None:
+        if name in self._passed:
+            return
+        self._passed.add(name)
         known = reason in self.skipped or len(self.skipped) < _REASONS
         self.skipped[reason if known else ""] += 1
 

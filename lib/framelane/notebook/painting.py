@@ -77,7 +77,7 @@ def _headline(model: Model) -> str:
 def rows(model: Model) -> Html:
     """A line for what runs, failed, or waits again; the rest as numbers, however many they are."""
     parts: list[object] = [_running(row) for row in model.running.values()]
-    if model.stage_ms and model.running:
+    if model.stage_ms and any(row.frame for row in model.running.values()):  # of nothing done there is no bottleneck
         parts.append(markup.line(stages(model.stage_ms, model.slowest), dim=True))
     parts += [_row(row) for row in [*model.failed.values()][:_FAILED_ROWS]]
     if (more := model.counts.get("failed", 0) - _FAILED_ROWS) > 0:
