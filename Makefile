@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 CLIPS := assets/clips/street.mp4 assets/clips/walker.mp4
 
-.PHONY: demo install test lint format messages browser-env browser-test prove gpu-test bench clean
+.PHONY: demo install test lint format messages notebooks notebook-env notebook-test browser-env browser-test prove gpu-test bench clean
 
 $(VENV)/.base: requirements-cpu.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "framelane needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
@@ -35,7 +35,7 @@ install:
 	$(PYTHON) colab_setup/install.py $(OPTIONS)
 
 # Two processes, one thread each: two threads of torch stall beside another busy process.
-test: lint $(VENV)/.models
+test: lint $(VENV)/.models notebook-env
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 lint: $(VENV)/.dev
@@ -51,6 +51,21 @@ format: $(VENV)/.dev
 # What people read, found in the sources: brings the catalogues up to date, builds them, and says what has no translation.
 messages: $(VENV)/.dev
 	cd tests && ../$(BIN)/python -m support.messages
+
+# The notebooks, out of notebooks/src and the catalogues.
+notebooks: $(VENV)/.dev
+	$(BIN)/python notebooks/build.py
+
+# The kernel that Colab has. It sees the packages of $(VENV), but not its framelane: a test installs the wheel.
+notebook-env: .venv-colab/.ready
+
+.venv-colab/.ready: requirements-notebook.txt | $(VENV)/.dev
+	$(BIN)/python -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+notebook-test: notebook-env $(VENV)/.models
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/notebook/test_notebooks.py tests/notebook/test_bootstrap.py
 
 # JupyterLab 3 with the kernel that Colab has, and JupyterLab 4. They see the packages of $(VENV), their own come first.
 browser-env: .venv-lab3/.ready .venv-lab4/.ready

@@ -188,6 +188,25 @@ need(tuple(out.shape) == (1, 3), f"shape {tuple(out.shape)}")
 tell(version=timm.__version__)
 """
 
+_WIDGETS = """
+import ipywidgets, jupyter_ui_poll
+slider = ipywidgets.IntSlider(value=3, max=10)
+slider.value = 30
+need(slider.value == 10, f"a slider up to 10 says {slider.value}")
+tell(version=ipywidgets.__version__, how="a slider set beyond its end")
+"""
+
+_MATPLOTLIB = """
+import io
+import matplotlib
+from matplotlib.figure import Figure
+figure, held = Figure(figsize=(1, 1)), io.BytesIO()
+figure.subplots().plot([0, 1], [1, 0])
+figure.savefig(held, format="png")
+need(held.getvalue()[1:4] == b"PNG", "no PNG came out")
+tell(version=matplotlib.__version__)
+"""
+
 _GFPGAN = """
 from framelane.processors.faceswap import restore
 from framelane.models.torch_compat import ensure_torchvision
@@ -279,13 +298,21 @@ CHECKS = {
     "spandrel": Check(_SPANDREL, "a small network loaded and run", "run the installer again", ("spandrel",)),
     "ray": Check(_RAY, "a task run on a local cluster", "run the installer again", ("ray",)),
     "timm": Check(_TIMM, "a small network run", "run the installer again", ("timm",)),
+    "ipywidgets": Check(
+        _WIDGETS, "a slider", "run the installer again; without widgets the notebooks print lines",
+        ("ipywidgets", "jupyter-ui-poll"), optional=True,
+    ),
+    "matplotlib": Check(_MATPLOTLIB, "a chart drawn", "run the installer again", ("matplotlib",), optional=True),
     "gfpgan": Check(
         _GFPGAN, "its network's class imported", "leave it: spandrel opens the same weights", ("gfpgan",), optional=True
     ),
     "framelane": Check(_FRAMELANE, "framelane doctor", "framelane doctor --json", ("framelane",)),
 }  # fmt: skip
 _BASE = ("torch", "torchvision", "onnxruntime", "onnx", "av", "cv2", "trackers", "transformers")
-_OF = {"faceswap": ("c2pa", "insightface", "spandrel"), "ray": ("ray",), "deformable": ("timm",), "gfpgan": ("gfpgan",)}
+_OF = {
+    "notebook": ("ipywidgets", "matplotlib"), "faceswap": ("c2pa", "insightface", "spandrel"), "ray": ("ray",),
+    "deformable": ("timm",), "gfpgan": ("gfpgan",),
+}  # fmt: skip
 
 
 _TORCH_USERS = ("torch", "torchvision", "transformers", "spandrel", "timm", "gfpgan")

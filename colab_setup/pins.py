@@ -11,6 +11,7 @@ from .errors import SetupUsageError
 
 FILE = Path(__file__).resolve().parent / "requirements-colab.txt"
 COMPONENTS = {
+    "notebook": "widgets and charts of the notebooks; an ipywidgets that is there stays",
     "faceswap": "face swap: content credentials, insightface, spandrel",
     "ray": "batches on many machines",
     "deformable": "the backbone of Deformable DETR",

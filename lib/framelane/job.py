@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from framelane.memory import free_memory, keep_memory_flat
 from framelane.processors.base import Context, Processor, create
 from framelane.processors.scaled import Scaled
 from framelane.provenance import Provenance, Unlabelled, report_of
+from framelane.provenance.visible import COARSEST
 from framelane.schema import Settings
 from framelane.sealing import Made, Sealing
 from framelane.settings import Loaded
@@ -234,6 +235,9 @@ class Job:
             self.twin, self.settings, self.encoder,
             threads=self.context.threads, touches=out.touches, device=self.context.device,
         )  # fmt: skip
+        if self.provenance and not self.spec.bitrate and self.spec.quality > COARSEST:
+            lost.append(f"The label could not be read at output.quality {self.spec.quality}; {COARSEST} is used.")
+            self.spec = replace(self.spec, quality=COARSEST)
         for sentence in lost:
             self.notes.degrade(sentence)
         if self.clip.left_out:

@@ -67,6 +67,8 @@ def process_video(
         listener(event)
 
     job = Job(Path(clip), processor, Path(output), loaded, emit, cancel or threading.Event(), held, pause=pause)
+    if (own := tuned.read()).broken:
+        job.notes.warn(own.ignored)
     try:
         return job.run()
     except KeyboardInterrupt as interrupt:

@@ -121,7 +121,9 @@ class Sentences:
 
     def _one(self, text: str, depth: int, known: dict[str, Reading]) -> Reading:
         """The best reading of a text that is not taken apart."""
-        for candidate, tail in ((text, ""), (text[:-1], text[-1:]) if text[-1:] in ".)" else ("", "")):
+        for candidate, tail in ((text, ""), (text[:-1], text[-1:])) if text[-1:] in (".", ")") else ((text, ""),):
+            if not candidate:
+                break
             for source in (candidate, candidate[:1].swapcase() + candidate[1:]):
                 if source in self._exact:
                     return len(_letters(source)), _same_case(candidate, source, self._exact[source]) + tail

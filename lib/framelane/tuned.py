@@ -47,6 +47,7 @@ class Tuned:
         when: the day on which they were written, as ``"2026-11-21"``.
         ignored: a sentence: why the file does not hold here; "" where it does, or where there is none.
         notes: the figures beside the values, by dotted key.
+        broken: whether it is ignored for what is wrong with it; a file of another machine is right where it belongs.
     """
 
     path: Path | None = None
@@ -55,6 +56,7 @@ class Tuned:
     when: str = ""
     ignored: str = ""
     notes: Mapping[str, str] = field(default_factory=dict)
+    broken: bool = False
 
     @property
     def layer(self) -> settings.OwnLayer | None:
@@ -131,14 +133,14 @@ def read(here: Mapping[str, Any] | None = None) -> Tuned:
         text = place.read_text(encoding="utf-8")
         found = _parse(text)
         if other := difference(found["machine"], this_machine() if here is None else here):
-            raise ValueError(f"it was written for another machine or release ({other}).")
+            return Tuned(place, ignored=_ignored(place, f"it was written for another machine or release ({other})."))
         values = checked(found["settings"])
     except FileNotFoundError:
         return Tuned(place)
     except (OSError, UnicodeDecodeError) as error:
-        return Tuned(place, ignored=_ignored(place, f"it cannot be read ({_first_line(error)})."))
+        return Tuned(place, ignored=_ignored(place, f"it cannot be read ({_first_line(error)})."), broken=True)
     except (ValueError, UsageError) as error:
-        return Tuned(place, ignored=_ignored(place, str(error)))
+        return Tuned(place, ignored=_ignored(place, str(error)), broken=True)
     return Tuned(place, values, found["profile"], found["when"], "", _notes(text))
 
 

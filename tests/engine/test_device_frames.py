@@ -20,6 +20,7 @@ from framelane.settings import load
 from framelane.video import writer as writer_module
 from framelane.video.clip import probe
 from framelane.video.copies import COPIES
+from framelane.video.encoders.pictures import HostPictures
 from support.batches import cut
 from support.clips import STREET, needs_ffmpeg
 from support.device import FAR, far, far_device, near, to_far
@@ -227,12 +228,7 @@ def test_the_host_encoder_fetches_each_drawn_frame_once():
             clip, encoder="libx264", quality=20, preset="ultrafast", threads=1, touches=True
         )
         COPIES.reset()
-        frame = writer_module.SegmentWriter._frame(_WithSpec(spec), drawn, 0)
+        frame = HostPictures(spec).frame(drawn, 0)
         assert COPIES.counted()["downloads"] == 1
-        assert crossed.down == [3 * clip.width * clip.height]
+        assert crossed.down == [3 * clip.width * clip.height // 2], "as 4:2:0, not as RGB"
     assert (frame.width, frame.height) == (clip.width, clip.height)
-
-
-class _WithSpec:
-    def __init__(self, spec):
-        self.spec = spec

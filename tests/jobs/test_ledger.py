@@ -76,7 +76,8 @@ def test_settings_that_change_no_result_change_no_identity():
     others = {
         "hardware.batch_size": 3, "hardware.threads": 1, "hardware.gpu_memory_limit": 0.5, "hardware.gpu_memory_gb": 2.0,
         "hardware.empty_cache_every": 7, "hardware.device": "cuda", "hardware.gradient_checkpointing": True,
-        "hardware.cpu_affinity": [0], "hardware.ram_limit": 4, "hardware.prefer_gpu": False, "hardware.decoder": "cpu",
+        "hardware.cpu_affinity": [0], "hardware.ram_limit": 4, "hardware.prefer_gpu": False,
+        "hardware.decoder": "cpu", "hardware.encoder": "cpu",
         "engine.queue_batches": 5, "engine.min_free_mb": 1, "engine.preview_s": 1.0,
         "output.require_gpu": True, "output.overwrite": True,
     }  # fmt: skip

@@ -154,6 +154,7 @@ def test_what_somebody_else_signed_is_not_ours(made, tmp_path, monkeypatch):
 def test_the_label_is_seen_at_any_quality(clip, tmp_path, codec, quality):
     result = make(clip, tmp_path / "out.mp4", output__quality=quality, output__codec=codec)
     assert result.report["provenance"]["label_seen_on_frames"] == 50
+    assert any("44 is used" in said for said in result.report["degradations"]) == (quality > 44)
 
 
 @pytest.mark.parametrize("turn", [90, 180])

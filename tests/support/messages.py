@@ -23,7 +23,7 @@ LIBRARY = ROOT / "lib" / "framelane"
 LOCALES = LIBRARY / "locales"
 SILENT = (
     "bench/", "cli/", "i18n.py",  # the terminal's, not a notebook's
-    "memory.py", "models/torch_compat.py", "jobs/sniff.py", "doctor_view.py", "jobs/plan_view.py",
+    "memory.py", "models/torch_compat.py", "jobs/sniff.py", "doctor/view.py", "jobs/plan_view.py",
 )  # fmt: skip
 PROGRAMMERS = {
     "ValueError", "TypeError", "KeyError", "IndexError", "AttributeError", "RuntimeError", "AssertionError",
@@ -54,14 +54,14 @@ NAMES = {
     "Power TOT", "DINOv2 ViT-S/14", "No module named pip", "height 720", "height 480", "height 360", "stride 2", "pace 0.7",
     "pace 0.4", "hair drier", "sports ball", "bold red", "No module named 'PyNvVideoCodec'", "ONNX Runtime",
     "framelane batch", "is smaller than requested bytes of", "10 bit encode not supported",
-    "profile: {0}  # under which it was measured",
+    "profile: {0}  # under which it was measured", "row wrap", "0 0 0.8em 0.8em", "fl fl-card",
 }  # fmt: skip
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _CODE = re.compile(
     r"</?[a-z]+[ >/]|^[\s.#@]*[\w-]+\s*\{[^{}]*:[^{}]*;|<\?xpacket|var\(--"  # markup
-    r"|^--?[a-z-]+$|^\.\w+( \.\w+)+|^[\w.]+\(|\\[dw.(]|\(\?:|\w\||stopgrad|^# "  # code, patterns, a comment in a file
+    r"|^!\w|^--?[a-z-]+$|^\.\w+( \.\w+)+|^[\w.]+\(|\\[dw.(]|\(\?:|\w\||stopgrad|^# |^const "  # code, patterns, comments
 )
 
 
@@ -85,7 +85,7 @@ def found() -> dict[str, list[str]]:
                 places = texts.setdefault(text, [])
                 if name not in places:
                     places.append(name)
-    for name, text in _of_notebooks():
+    for name, text in (*_of_notebooks(), *_of_configs()):
         texts.setdefault(text, []).append(name)
     return texts
 
@@ -109,6 +109,13 @@ def _of_notebooks() -> Iterator[tuple[str, str]]:
         yield from ((f"notebooks/{name}", text) for name, text in generator.messages())
     finally:
         sys.path.remove(str(build.parent))
+
+
+def _of_configs() -> Iterator[tuple[str, str]]:
+    """What modes and profiles say of themselves, as the picker shows it."""
+    from framelane.notebook.modes import messages
+
+    yield from messages()
 
 
 class _Reader(ast.NodeVisitor):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -17,6 +18,7 @@ README = Path(__file__).parents[2] / "README.md"
 READMES = {"en": README, "es": README.with_name("README.es.md")}
 BEGIN, END = "<!-- settings -->", "<!-- /settings -->"
 PROFILES = "<!-- profiles -->", "<!-- /profiles -->"
+ADVICE = "<!-- advice -->", "<!-- /advice -->"
 
 # What the tables say beside names, numbers and the settings' own descriptions.
 WORDS = {
@@ -133,11 +135,26 @@ def _chosen_for(name: str, say: Words) -> str:
     return say("{} GB free, capability {}", f"{rule.free / GIB:g}", range_)
 
 
+def advice(language: str = "en") -> str:
+    """What to do when something goes wrong, as the notebooks say it, a point each."""
+    from framelane.notebook import advice as said
+
+    sys.path.insert(0, str(README.parent / "notebooks"))
+    import build
+
+    with build.speaking(language):
+        return "\n".join(f"- {topic.markdown()}" for topic in said.topics())
+
+
 def main() -> None:
     """Put the tables between their marks, in every README."""
     for language, path in READMES.items():
         text = path.read_text(encoding="utf-8")
-        for (begin, end), content in (((BEGIN, END), table(language)), (PROFILES, profiles(language))):
+        for (begin, end), content in (
+            ((BEGIN, END), table(language)),
+            (PROFILES, profiles(language)),
+            (ADVICE, advice(language)),
+        ):
             before, rest = text.split(begin)
             text = f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}"
         path.write_text(text, encoding="utf-8")

@@ -39,12 +39,14 @@ from framelane.video.encoders.options import (
     keyframes,
     metadata_filter,
     nvcodec_options,
+    segment_frames,
 )
+from framelane.video.encoders.ring import Ring
 from framelane.video.encoders.spec import EncodeSpec, keeps
 from framelane.video.encoders.trial import Trial, try_rung
 from framelane.video.frames import FrameBatch, Layout
-from framelane.video.surface import Surface
-from support.clips import WALKER
+from framelane.video.surface import Surface, host_planes, to_av
+from support.clips import STREET, WALKER
 
 BT709 = ColourTags(1, 1, 1, 1, 720)
 CPU = EncodeSpec(
@@ -115,20 +117,37 @@ def test_the_command_of_the_program():
     assert new[new.index("-cq:v") + 1] == "20"
 
 
-@given(st.floats(0.1, 60), st.floats(0.5, 600), st.fractions(1, 120, max_denominator=1001))
-def test_groups_of_pictures_fill_a_segment(gop, segment, rate):
-    frames = keyframes(gop, segment, rate)
-    assert frames >= 1
-    assert frames <= max(1, float(rate) * gop + 1), "not longer than asked for"
-    groups = -(-segment * float(rate) // frames)
-    assert groups * frames - segment * float(rate) < frames + 1
+@given(
+    st.floats(0.1, 60), st.floats(0.5, 60), st.sampled_from([Fraction(10), Fraction(30000, 1001), Fraction(60)]),
+    st.integers(1, 64),
+)  # fmt: skip
+def test_groups_of_pictures_fill_a_segment(gop, segment, rate, batch):
+    frames, group = segment_frames(segment, rate, batch), keyframes(gop, segment, rate, batch)
+    assert frames % batch == 0
+    assert float((frames - 1) / rate) >= segment - 1e-5, "closed too early"
+    assert group <= max(1, float(rate) * gop + 0.01), "not longer than asked for"
+    groups = -(-frames // group)
+    assert frames - (groups - 1) * group > 0
+    assert group - (frames - (groups - 1) * group) < groups, "the last group is as long as the others, but for rounding"
     assert keyframes(0, segment, rate) == 0
 
 
-def test_a_gop_that_does_not_divide_the_segment_is_shortened():
-    assert keyframes(4, 10, Fraction(25)) == 84  # three groups of 3.33 s instead of 4 + 4 + 2
-    assert keyframes(2, 10, Fraction(25)) == 50
-    assert keyframes(60, 10, Fraction(25)) == 250
+@pytest.mark.parametrize(("gop", "wanted"), [(1.0, {0, 8, 16}), (0.75, {0, 6, 12, 18}), (60, {0})])
+def test_key_frames_of_a_job_stand_evenly_in_segments_that_end_with_a_frame_batch(gop, wanted, tmp_path):
+    """10 frames a second, segments of 2 s, batches of 8: a segment has 24 frames, not 20."""
+    import support.processors  # noqa: F401
+    from framelane import process_video
+
+    overrides = {
+        "output.gop_seconds": gop, "engine.segment_seconds": 2, "hardware.batch_size": 8, "hardware.device": "cpu",
+        "output.preset": "ultrafast", "gif.enabled": False, "engine.min_free_mb": 0,
+    }  # fmt: skip
+    process_video(STREET, "copy", output=tmp_path / "o.mp4", overrides=overrides)
+    with av.open(str(tmp_path / "o.mp4")) as made:
+        shown = sorted((p.pts, p.is_keyframe) for p in made.demux(video=0) if p.size)
+    keys = [index for index, (_, key) in enumerate(shown) if key]
+    assert len(shown) > 72
+    assert {index % 24 for index in keys} == wanted
 
 
 @given(st.integers(1, 5), st.integers(1, 40))
@@ -392,16 +411,51 @@ def test_a_surface_that_was_uploaded_is_encoded_as_it_was():
     assert pictures.HostPictures(spec).frame(batch_of(spec, made), 0) is frame
 
 
-def test_nvenc_reads_chroma_right_behind_luma():
-    """FFmpeg hands it one address and one row length for both planes."""
+def test_chroma_is_laid_right_behind_luma():
     spec = replace(NVENC, device="cpu")
     _, made = surfaces(spec, 1)
     apart = Surface(made[0].y, torch.cat([made[0].uv, made[0].uv])[: made[0].uv.shape[0]].clone(), "nv12")
-    frame = pictures.DevicePictures(spec).surface(batch_of(spec, [apart]), 0)
+    frame = pictures.in_one_piece(pictures.DevicePictures(spec).surface(batch_of(spec, [apart]), 0))
     assert frame.uv.data_ptr() == frame.y.data_ptr() + 320 * 240
     assert torch.equal(frame.y, apart.y)
     assert torch.equal(frame.uv, apart.uv)
     assert pictures.in_one_piece(frame) is frame, "what lies right is not copied"
+
+
+@pytest.mark.parametrize("kind", ["nv12", "p010le"])
+def test_what_nvenc_reads_has_rows_that_it_takes_and_reaches_ffmpeg_in_place(kind):
+    """One address and one row length for both planes, a multiple of 4 bytes: 322 is none."""
+    one, of = (torch.uint8, 256) if kind == "nv12" else (torch.int16, 1024)
+    y, uv = (torch.randint(0, of, shape).to(one) for shape in ((240, 322), (120, 161, 2)))
+    if kind == "p010le":
+        y, uv = y.view(torch.uint16), uv.view(torch.uint16)
+    placed = Ring().place(Surface(y, uv, kind))
+    frame = to_av(placed)
+    luma, chroma = frame.planes
+    assert (luma.line_size % 4, chroma.line_size) == (0, luma.line_size)
+    assert luma.buffer_ptr == placed.y.data_ptr(), "copied once more"
+    assert chroma.buffer_ptr == luma.buffer_ptr + 240 * luma.line_size
+    for got, wanted in zip(host_planes(frame), (y, uv), strict=True):
+        np.testing.assert_array_equal(got, wanted.numpy())
+
+
+def test_memory_that_nvenc_may_still_read_is_not_written():
+    """An encoder that gives each packet 9 frames late, in coding order with 5 B-frames."""
+    ring, coded, waiting, addresses = Ring(), 0, {}, set()
+    order = [0, *(n for first in range(1, 61, 6) for n in (first + 5, *range(first, first + 5)))]
+    for number in range(60):
+        ring.coded(coded)
+        value = torch.full((4, 6), number, dtype=torch.uint8)
+        placed = ring.place(Surface(value, torch.full((2, 3, 2), number, dtype=torch.uint8)))
+        waiting[number] = placed
+        addresses.add(placed.y.data_ptr())
+        if number >= 9:
+            assert order[coded] <= number
+            done = waiting.pop(order[coded])
+            assert (done.y == order[coded]).all()
+            coded += 1
+        assert all((held.y == n).all() and (held.uv == n).all() for n, held in waiting.items())
+    assert len(addresses) <= 9 + 6 + 2, "allocated once"
 
 
 def test_drawn_frames_on_a_device_are_turned_padded_and_converted():

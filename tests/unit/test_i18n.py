@@ -111,6 +111,13 @@ def test_sentences_that_were_joined_are_taken_apart(spanish):
     )
 
 
+def test_a_template_without_words_and_a_text_without_letters_are_no_trouble():
+    sentences = Sentences({"{0}MiB / {1}MiB": "{0} MiB / {1} MiB", "Done.": "Hecho."})
+    assert [sentences.say(text) for text in (".", ")", "Xyzzy", "Done. .", "1MiB / 2MiB")] == [
+        ".", ")", "Xyzzy", "Hecho. .", "1 MiB / 2 MiB",
+    ]  # fmt: skip
+
+
 def test_an_ending_that_is_added_with_its_mark_is_found(spanish):
     said = "The worker process was ended by signal 9; the system does that when memory runs out."
     assert (

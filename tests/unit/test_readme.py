@@ -7,7 +7,7 @@ import re
 import pytest
 
 from framelane import i18n
-from support.readme import BEGIN, END, PROFILES, README, READMES, profiles, table
+from support.readme import ADVICE, BEGIN, END, PROFILES, README, READMES, advice, profiles, table
 
 TEXT = README.read_text(encoding="utf-8")
 TRANSLATIONS = [language for language in READMES if language != "en"]
@@ -35,6 +35,10 @@ def test_the_profile_table_is_the_profiles(language, text):
     assert text.split(PROFILES[0])[1].split(PROFILES[1])[0].strip() == profiles(language)
 
 
+def test_what_to_do_is_what_the_notebooks_say(language, text):
+    assert text.split(ADVICE[0])[1].split(ADVICE[1])[0].strip() == advice(language)
+
+
 def test_every_file_it_links_to_exists(text):
     for target in re.findall(r"\]\(([^)#:]+)\)|src=\"([^\":]+)\"", text):
         path = next(filter(None, target))
@@ -52,7 +56,7 @@ def _skeleton(text: str) -> dict[str, list[str]]:
     """What no translation changes: levels of headings, commands, names in code, links, tables, figures."""
     blocks = re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL)
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-    for begin, end in ((BEGIN, END), PROFILES):
+    for begin, end in ((BEGIN, END), PROFILES, ADVICE):
         prose = prose.split(begin)[0] + prose.split(end)[1]
     prose = prose.split("\n", 4)[4]  # below the title and the line of languages
     names = re.findall(r"`([^`]+)`", prose)

@@ -200,3 +200,20 @@ def test_print_settings_names_the_machine(file, tmp_path):
     shown = framelane("run", "attention", "any.mp4", "--print-settings")
     line = next(line for line in shown.stdout.splitlines() if line.startswith("hardware.batch_size"))
     assert line.split(maxsplit=2) == ["hardware.batch_size", "3", "this machine (tuned 2026-11-21)"]
+
+
+def test_a_job_says_that_the_file_is_broken(tmp_path, monkeypatch):
+    """Ignored without a word, somebody would believe that it holds."""
+    import framelane
+    from support.clips import STREET
+
+    file = tmp_path / "machine.yaml"
+    file.write_text("machine: [")
+    monkeypatch.setenv("FRAMELANE_MACHINE", str(file))
+    said = []
+    with pytest.raises(framelane.errors.FramelaneError):
+        framelane.process_video(
+            STREET, "attention", output=tmp_path / "out.mp4", progress=said.append,
+            overrides={"engine.min_free_mb": 10**9},
+        )  # fmt: skip
+    assert [e["message"] for e in said if e["event"] == "warning"] == [tuned.read().ignored]

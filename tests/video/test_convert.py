@@ -307,3 +307,41 @@ def test_a_part_is_the_part_with_its_chroma(size, data):
 def test_parts_that_cannot_be_cut_are_refused(place, why):
     with pytest.raises(ValueError, match=why):
         convert.crop(surface_of(noise((8, 8), 255, 0), noise((4, 4, 2), 255, 1), 8), *place)
+
+
+def test_of_uint16_only_what_copies_is_asked():
+    """torch has most operations on uint16 for no card: P010 is viewed as signed numbers before anything is computed."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    moving = {
+        "_to_copy", "_unsafe_view", "alias", "as_strided", "clone", "copy_", "detach", "empty", "empty_like", "new_empty",
+        "new_empty_strided", "permute", "select", "slice", "split", "t", "transpose", "unsqueeze", "view",
+    }  # fmt: skip
+    asked = set()
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            tensors = [a for a in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(a, torch.Tensor)]
+            if any(tensor.dtype == torch.uint16 for tensor in tensors):
+                asked.add(func.overloadpacket.__name__)
+            return func(*args, **(kwargs or {}))
+
+    from framelane.video.checksum import checksum
+    from framelane.video.encoders.pictures import downloaded, in_one_piece
+    from framelane.video.encoders.ring import Ring
+
+    tags = ColourTags(1, 1)
+    for name in ("yuv420p10le", "p010le"):
+        frame = av.VideoFrame(70, 38, name)
+        for plane in planes_of(frame):
+            plane[...] = 0
+        with Watch():
+            surface = replace(convert.upload(frame, "cpu"), host=None)
+            back = convert.from_rgb(convert.to_rgb(surface, tags), tags, "p010le")
+            convert.resize(convert.crop(back, 2, 2, 20, 20), (30, 10))
+            Ring().place(in_one_piece(back))
+            checksum(back)
+            downloaded(back)
+            convert.download(back)
+    assert asked
+    assert asked <= moving, asked - moving

@@ -22,7 +22,8 @@ def run(name: str, as_json: bool, faithfulness: bool = False, quick: bool = Fals
         name: one of :data:`NAMES`: a module here with ``measure()`` and ``tables()``.
         as_json: print the figures as one JSON object instead of as tables.
         faithfulness: of ``attention`` only: whether the model uses what the maps show, instead of where they point.
-        quick: of ``faceswap``: without the network of real size; of ``video``: one size, one run.
+        quick: of ``engine``: a short clip, once; of ``faceswap``: without the network of real size; of ``video``: one size,
+            one run.
         size: of ``video`` only: 720p or 1080p instead of both.
 
     Raises:
@@ -35,8 +36,8 @@ def run(name: str, as_json: bool, faithfulness: bool = False, quick: bool = Fals
         raise UsageError(f"There is no benchmark {name!r}; there are {', '.join(NAMES)}.{hint}")
     if faithfulness and name != "attention":
         raise UsageError(f"--faithfulness belongs to the benchmark attention, not to {name}.")
-    if quick and name not in ("faceswap", "video"):
-        raise UsageError(f"--quick belongs to the benchmarks faceswap and video, not to {name}.")
+    if quick and name not in ("engine", "faceswap", "video"):
+        raise UsageError(f"--quick belongs to the benchmarks engine, faceswap and video, not to {name}.")
     if size and name != "video":
         raise UsageError(f"--size belongs to the benchmark video, not to {name}.")
     bench = import_module(f"framelane.bench.{'faithfulness' if faithfulness else name}")

@@ -60,6 +60,11 @@ def measure(
     return {**found, "sentences": sentences}
 
 
+def quick() -> dict[str, Any]:
+    """The same of a short, small clip, each thing once: about a minute; what other processes do shows more."""
+    return measure(repeats=1, size=(640, 360), seconds=3, frames=100, long=3, tries=1)
+
+
 def stages(frames: int, repeats: int) -> dict[str, Any]:
     """Simulated stages of 5, 10 and 5 ms a frame through the engine, against 10 ms a frame alone, in one process."""
     runs = [child("stages", str(frames)) for _ in range(repeats)]

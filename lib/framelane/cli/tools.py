@@ -45,7 +45,9 @@ def bench(
     quick: Annotated[
         bool,
         typer.Option(
-            "--quick", help="faceswap: without the network of real size, which takes minutes; video: one run."
+            "--quick",
+            help="engine: a short clip, once; faceswap: without the network of real size, which takes minutes; "
+            "video: one run.",
         ),
     ] = False,
     size: Annotated[str | None, typer.Option("--size", help="video only: 720p or 1080p instead of both.")] = None,

@@ -173,18 +173,22 @@ def versions() -> Report:
 
 
 def _ffmpeg() -> str | None:
-    """The first line of the ffmpeg command's own words, less what follows its version."""
-    import shutil
-    import subprocess
+    """The version of the ffmpeg program that the rungs run, and where it was found where that is not PATH."""
+    from framelane.video.ffmpeg import VARIABLE, find, said
 
-    command = shutil.which("ffmpeg")
-    if command is None:
-        return None
     try:
-        said = subprocess.run([command, "-version"], capture_output=True, text=True, check=False, timeout=20).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        return f"does not run ({chain(error)})"
-    return said.removeprefix("ffmpeg version ").split(" ")[0] or "does not say its version"
+        program = find()
+    except UsageError as error:
+        return f"none: {error}"
+    if program.path is None:
+        return None
+    text = said(program.path, "-version")
+    if not text.startswith("ffmpeg version "):
+        return "does not answer 'ffmpeg -version'"
+    version = text.removeprefix("ffmpeg version ").split()[0]
+    if program.origin.startswith(VARIABLE):
+        return f"{version} ({VARIABLE})"
+    return version if program.origin.endswith("PATH.") else f"{version} (built by the installer)"
 
 
 def _providers() -> list[str]:

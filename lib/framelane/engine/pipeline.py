@@ -241,9 +241,9 @@ class Pipeline:
     def _process(self) -> None:
         boundary: float | None = None
         base = self.reader.clip.time_base
-        for count, batch in enumerate(self._decoded, 1):
+        for count, decoded in enumerate(self._decoded, 1):
             self._breathe()
-            batch = batch.arrive()  # noqa: PLW2901
+            batch = decoded.arrive()
             self._show(self.preview.before, batch)
             for done in self._commit(batch):
                 boundary = self._forward(done, boundary)
@@ -255,7 +255,7 @@ class Pipeline:
                 if reason := self.control.must_stop:
                     self._stop(reason)
                     return
-            del batch
+            del batch, decoded
             if self.plan.empty_cache_every and count % self.plan.empty_cache_every == 0:
                 free_memory()
         for done in self.processor.flush():

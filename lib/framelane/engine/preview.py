@@ -81,7 +81,7 @@ class Preview:
             return None
         picture = small(batch, batch.pts.index(waiting.pts), self.aspect)
         if self.says:
-            picture = _labelled(picture, self.says)
+            picture = labelled(picture, self.says)
         return Event(event="preview", frame=waiting.frame, before=jpeg_uri(waiting.picture), after=jpeg_uri(picture))
 
     def safely(self, look: Callable[[FrameBatch], Event | None], batch: FrameBatch) -> Event | None:
@@ -134,8 +134,13 @@ def _of_rgb(batch: FrameBatch, index: int, longest: int) -> Picture:
     return np.ascontiguousarray(pixels[:, ::step, ::step].cpu().numpy().transpose(1, 2, 0))
 
 
-def _labelled(picture: Picture, text: str) -> Picture:
-    """A strip with the text at its foot: the label that is drawn on the frames is not legible at this size."""
+def labelled(picture: Picture, text: str) -> Picture:
+    """A small picture with a strip at its foot that says the text: a label drawn on the frame is not legible at this size.
+
+    Args:
+        picture: uint8 (h, w, 3) RGB.
+        text: what must be said of it.
+    """
     from PIL import Image, ImageDraw
 
     from framelane.overlay.text import drawable, font

@@ -16,10 +16,13 @@ from framelane.video.surface import Surface
 from framelane.video.transfer import download
 
 LIKENESS = 0.7
-"""Lowest normalised cross-correlation of what a frame shows with the mark. x264 at CRF 51
-still gives 0.85 for the smallest letters; a picture without the mark stays near 0."""
+"""Lowest normalised cross-correlation of what a frame shows with the mark; a picture without it stays near 0."""
 CONTRAST = 0.5
 """Lowest contrast, as a share of the mark's own."""
+
+COARSEST = 44
+"""Highest CRF or CQ at which a video with a label is encoded. In x265 the smallest letters (8 pixels) are still like the
+mark by 0.90; at 47 by 0.85, at 51 by 0.55."""
 
 _LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. 709; only likeness and contrast are looked at
 

@@ -6,16 +6,28 @@ writes the KEY into ``CACHE/ffmpeg/current``; CACHE is :func:`framelane.resource
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from framelane.errors import UsageError
+from framelane.errors import FramelaneError, UsageError
 from framelane.resources import cache_dir
 
 VARIABLE = "FRAMELANE_FFMPEG"
 POINTER = "current"
+PATIENCE_S = 60.0
+"""Seconds that a program at work may take neither a frame nor give one."""
+_ANSWER_S = 20.0  # for a question about itself, on a busy machine
+_ANSWER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -87,3 +99,94 @@ def _named(text: str) -> Path:
 
 def _runs(program: Path) -> bool:
     return program.is_file() and os.access(program, os.X_OK)
+
+
+@cache
+def said(program: Path, option: str) -> str:
+    """What a program answers to an option, as far as it comes within 20 s and 1 MiB; "" where it does not start.
+
+    Args:
+        program: an ``ffmpeg``.
+        option: such as ``-version``.
+    """
+    try:
+        process = subprocess.Popen(
+            [str(program), "-hide_banner", option], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+    except OSError:
+        return ""
+    assert process.stdout is not None
+    timer = threading.Timer(_ANSWER_S, end, (process,))
+    timer.start()
+    try:
+        return process.stdout.read(_ANSWER_BYTES).decode("utf-8", "replace")
+    finally:
+        timer.cancel()
+        end(process)
+
+
+def program_version(program: Path) -> tuple[int, int]:
+    """Major and minor version; a build from a repository (``N-12345``) counts as new.
+
+    Raises:
+        FramelaneError: it is no ffmpeg, or does not answer.
+    """
+    text = said(program, "-version")
+    if not text.startswith("ffmpeg version "):
+        raise FramelaneError(f"{program} does not answer 'ffmpeg -version' as an ffmpeg does.")
+    found = re.match(r"ffmpeg version n?(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else (99, 0)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a program that has a session of its own, with what it started, and take its exit status."""
+    _kill(process)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_ANSWER_S)
+    if process.stdout is not None:
+        with contextlib.suppress(OSError):
+            process.stdout.close()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.returncode is None:  # until its status is taken, its number is nobody else's
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+class Watch:
+    """Ends a program that lets the caller wait too long, so that the caller's pipe breaks instead of blocking for ever.
+
+    Args:
+        process: with a session of its own.
+        patience_s: seconds for each :meth:`waiting`.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], patience_s: float | None = None) -> None:
+        self._process, self._patience = process, PATIENCE_S if patience_s is None else patience_s
+        self._since: float | None = None
+        self._over = threading.Event()
+        self.hung = ""
+        threading.Thread(target=self._look, name="ffmpeg watch", daemon=True).start()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """While it is entered, the program has something to do for the caller."""
+        self._since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._since = None
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._over.set()
+
+    def _look(self) -> None:
+        while not self._over.wait(min(1.0, self._patience / 4)):
+            since = self._since
+            if since is not None and time.monotonic() - since > self._patience:
+                self.hung = f"it did nothing for {self._patience:g} s and was ended"
+                _kill(self._process)
+                return

@@ -162,7 +162,7 @@ def to_av(surface: Surface) -> Any:
     import torch
     from av.video.frame import CudaContext, VideoFrame
 
-    planes = (surface.y.contiguous(), surface.uv.contiguous())
+    planes = (_whole_rows(surface.y), _whole_rows(surface.uv))
     if not surface.y.is_cuda:
         frame = VideoFrame.from_dlpack(tuple(plane.numpy() for plane in planes), format=surface.format)
     else:
@@ -178,6 +178,11 @@ def to_av(surface: Surface) -> Any:
             _contexts[device, handle] = context
         frame = VideoFrame.from_dlpack(planes, format=surface.format, cuda_context=context)
     return stamp(frame, surface)
+
+
+def _whole_rows(plane: torch.Tensor) -> torch.Tensor:
+    """The plane itself where each row lies in one piece, however far apart the rows are; else a copy."""
+    return plane if plane[0].is_contiguous() else plane.contiguous()
 
 
 def stamp(frame: Any, surface: Surface) -> Any:

@@ -99,10 +99,11 @@ def upload(frame: Any, device: str | torch.device, staging: Staging | None = Non
         there = (staging or Staging(device, slots=1)).send(planes)
         if len(there) == 2:
             y, uv = there
-        else:
+        elif kind == "nv12":
             y, uv = there[0], torch.stack(there[1:], dim=-1)
-            if kind == "p010le":
-                y, uv = (part.view(torch.int16).bitwise_left_shift(6).view(torch.uint16) for part in (y, uv))
+        else:  # as signed numbers: of uint16 torch promises little more than that it can be copied
+            luma, *chroma = (plane.view(torch.int16).bitwise_left_shift(6) for plane in there)
+            y, uv = luma.view(torch.uint16), torch.stack(chroma, dim=-1).view(torch.uint16)
     return Surface(y, uv, kind, frame, frame.pts, frame.time_base, frame.duration)
 
 

@@ -8,17 +8,16 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from framelane.errors import FramelaneError, UsageError
+from framelane.errors import FramelaneError
 from framelane.video.clip import Clip, open_container, video_stream
 from framelane.video.decoders.base import Broken, Pass, Rung, surface_format
 from framelane.video.decoders.driver import driver_problem, explain
-from framelane.video.ffmpeg import ffmpeg_program
+from framelane.video.ffmpeg import Watch, end, ffmpeg_program, program_version, said
 
 _LOG_TAIL = 20_000
 _DAMAGE = re.compile(r"Error (submitting packet|while decoding|decoding)|corrupt decoded frame|Invalid data found")
@@ -43,11 +42,12 @@ class FfmpegRung(Rung):
             return problem
         try:
             program = ffmpeg_program()
-        except UsageError as error:
+            if program is None:
+                return "There is no ffmpeg program: none was built by the installer, and none is on PATH."
+            program_version(program)
+        except FramelaneError as error:
             return str(error)
-        if program is None:
-            return "There is no ffmpeg program: none was built by the installer, and none is on PATH."
-        if self.accelerated and "cuda" not in _accelerations(program):
+        if self.accelerated and "cuda" not in said(program, "-hwaccels"):
             return f"{program} was built without NVDEC ('ffmpeg -hwaccels' lists no cuda)."
         return None
 
@@ -56,22 +56,42 @@ class FfmpegRung(Rung):
         program = ffmpeg_program()
         if program is None:
             raise Broken("There is no ffmpeg program.")
-        arguments = command(program, work, accelerated=self.accelerated, version=_version(program))
+        arguments = command(program, work, accelerated=self.accelerated, version=program_version(program))
         with tempfile.TemporaryFile() as log:
-            process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+            process = subprocess.Popen(
+                arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+            )
+            watch = Watch(process)
             try:
-                yield from _lasting(_read(process.stdout, work), work.clip)
-                if process.wait():
+                yield from _watched(_lasting(_read(process.stdout, work), work.clip), watch)
+                with watch.waiting():
+                    process.wait()
+                if process.returncode:
                     raise EOFError(f"ffmpeg ended with {process.returncode}")
                 for _ in _DAMAGE.findall(_tail(log)):
                     work.damaged()
-            except (FramelaneError, GeneratorExit):
+            except GeneratorExit:
                 raise
             except Exception as error:
-                _end(process)
+                end(process)
+                if watch.hung:
+                    raise Broken(f"The program {program} decodes no further: {watch.hung}.") from error
+                if isinstance(error, FramelaneError):
+                    raise
                 raise Broken(explain(_tail(log).splitlines(), str(error), work.clip)) from error
             finally:
-                _end(process)
+                watch.stop()
+                end(process)
+
+
+def _watched(frames: Iterator[Any], watch: Watch) -> Iterator[Any]:
+    """The frames; while one is awaited, the program is watched."""
+    while True:
+        with watch.waiting():
+            frame = next(frames, None)
+        if frame is None:
+            return
+        yield frame
 
 
 def command(program: Path, work: Pass, *, accelerated: bool, version: tuple[int, int]) -> list[str]:
@@ -200,35 +220,3 @@ def _tail(log: Any) -> str:
     size = log.seek(0, 2)
     log.seek(max(0, size - _LOG_TAIL))
     return str(log.read().decode("utf-8", "replace"))
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Stop the program and take its exit status."""
-    if process.stdout is not None:
-        with contextlib.suppress(OSError):
-            process.stdout.close()
-    if process.poll() is None:
-        process.kill()
-    process.wait()
-
-
-@cache
-def _accelerations(program: Path) -> str:
-    return _said(program, "-hwaccels")
-
-
-@cache
-def _version(program: Path) -> tuple[int, int]:
-    """Major and minor version; a build from a repository (``N-12345``) counts as new."""
-    found = re.search(r"ffmpeg version n?(\d+)\.(\d+)", _said(program, "-version"))
-    return (int(found[1]), int(found[2])) if found else (99, 0)
-
-
-def _said(program: Path, option: str) -> str:
-    try:
-        done = subprocess.run(
-            [str(program), "-hide_banner", option], capture_output=True, text=True, timeout=30, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
-from framelane.errors import FramelaneError
+from framelane.errors import FramelaneError, UsageError
 from framelane.schema import Settings
 from framelane.video.clip import Clip
 from framelane.video.codecs import CPU_ENCODERS, GPU_ENCODERS, Probe, probe_encoder
@@ -126,7 +126,7 @@ def spec_of(
 
     Args:
         clip: the input.
-        settings: ``output`` and ``engine.segment_seconds``.
+        settings: ``output``, ``engine.segment_seconds`` and ``hardware.batch_size``, at whose multiples segments end.
         choice: the rung.
         threads: of x264.
         touches: whether the processor draws on frames.
@@ -142,7 +142,9 @@ def spec_of(
         touches=touches,
         rung=choice.rung,
         bitrate=round(wanted.bitrate_mbps * 1e6),
-        keyframes=keyframes(wanted.gop_seconds, settings.engine.segment_seconds, clip.rate),
+        keyframes=keyframes(
+            wanted.gop_seconds, settings.engine.segment_seconds, clip.rate, settings.hardware.batch_size
+        ),
         b_frames=choice.b_frames if choice.rung != "cpu" else wanted.b_frames,
         device=device,
         program=choice.program,
@@ -193,7 +195,10 @@ def _missing(rung: str) -> tuple[str, str]:
         return "The package PyNvVideoCodec is not installed.", ""
     if rung != "ffmpeg":
         return "", ""
-    program = ffmpeg_program()
+    try:
+        program = ffmpeg_program()
+    except UsageError as error:
+        return str(error), ""
     if program is None:
         return "There is no ffmpeg program on this machine.", ""
     return "", str(program)

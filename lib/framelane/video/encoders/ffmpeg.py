@@ -7,10 +7,8 @@ software encoder the same class runs anywhere.
 from __future__ import annotations
 
 import contextlib
-import re
 import subprocess
 import tempfile
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +18,8 @@ from framelane.video.encoders.options import ffmpeg_command
 from framelane.video.encoders.pictures import HostPictures
 from framelane.video.encoders.refusal import SessionRefused, refusal
 from framelane.video.encoders.spec import EncodeSpec, write_error
+from framelane.video.ffmpeg import Watch, end, program_version
 from framelane.video.frames import FrameBatch
-
-_PATIENCE_S = 60.0
 
 
 class ProgramSession(Session):
@@ -38,11 +35,14 @@ class ProgramSession(Session):
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the session ends)
         try:
             self._process = subprocess.Popen(
-                ffmpeg_command(spec, path, program_version(spec.program)),
-                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._said,
+                ffmpeg_command(spec, path, program_version(Path(spec.program))),
+                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._said, start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             raise SessionRefused(f"The program {spec.program} cannot be started ({error.strerror}).") from error
+        except FramelaneError as error:
+            raise SessionRefused(str(error)) from error
+        self._watch = Watch(self._process)
         self._container: Any = av.open(self._process.stdin, "w", format="nut", buffer_size=1 << 20)
         self._stream: Any = self._container.add_stream("rawvideo", rate=spec.rate)
         context = self._stream.codec_context
@@ -57,7 +57,8 @@ class ProgramSession(Session):
         frame.pts, frame.time_base = batch.pts[index], self.spec.time_base
         frame.duration, frame.pict_type = batch.durations[index], 0
         try:
-            self._container.mux(self._stream.encode(frame))
+            with self._watch.waiting():
+                self._container.mux(self._stream.encode(frame))
         except OSError as error:  # FFmpeg's own errors too; the program has ended: it said why
             raise self._failure(error) from error
         self._sent += 1
@@ -67,14 +68,16 @@ class ProgramSession(Session):
         import av
 
         try:
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
-            self._process.stdin.close()  # type: ignore[union-attr]
-            self._process.wait(_PATIENCE_S)
-        except (OSError, subprocess.TimeoutExpired) as error:
+            with self._watch.waiting():
+                self._container.mux(self._stream.encode(None))
+                self._container.close()
+                self._process.stdin.close()  # type: ignore[union-attr]
+                self._process.wait()
+        except OSError as error:
             raise self._failure(error) from error
         if self._process.returncode:
             raise self._failure(None)
+        self._watch.stop()
         self._said.close()
         try:
             with av.open(f"file:{self.path}") as made:
@@ -87,10 +90,13 @@ class ProgramSession(Session):
 
     def _failure(self, error: BaseException | None) -> FramelaneError:
         """What the program said before it ended; a refusal where it had written nothing."""
-        with contextlib.suppress(Exception):
-            self._process.wait(_PATIENCE_S)
+        with contextlib.suppress(Exception), self._watch.waiting():
+            self._process.stdin.close()  # type: ignore[union-attr]
+            self._process.wait()
         lines = self._lines()
         self.abandon()
+        if self._watch.hung:
+            return FramelaneError(f"The program {self.spec.program} encodes no further: {self._watch.hung}.")
         if any("No space left" in line for line in lines):
             return write_error(self.path, OSError(28, "No space left on device"))
         wrote = self.path.exists() and self.path.stat().st_size > 0
@@ -103,26 +109,10 @@ class ProgramSession(Session):
 
     def abandon(self) -> None:
         """See :meth:`Session.abandon`."""
-        with contextlib.suppress(Exception):
-            self._process.kill()
-            self._process.wait(_PATIENCE_S)
+        self._watch.stop()
+        end(self._process)
         with contextlib.suppress(Exception):
             self._container.close()
         with contextlib.suppress(Exception):
             self._process.stdin.close()  # type: ignore[union-attr]
         self._said.close()
-
-
-@cache
-def program_version(program: str) -> tuple[int, int]:
-    """(major, minor) of an ffmpeg program; one that does not say, as those built from a checkout, counts as new.
-
-    Raises:
-        SessionRefused: it does not run.
-    """
-    try:
-        done = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=_PATIENCE_S, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise SessionRefused(f"The program {program!r} does not run ({error}).") from error
-    found = re.match(r"ffmpeg version n?(\d+)\.(\d+)", done.stdout)
-    return (int(found[1]), int(found[2])) if found else (99, 0)

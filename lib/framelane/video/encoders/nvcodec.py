@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from framelane.video.encoders.base import Session
 from framelane.video.encoders.options import metadata_filter, nvcodec_options
-from framelane.video.encoders.pictures import DevicePictures
+from framelane.video.encoders.pictures import DevicePictures, in_one_piece
 from framelane.video.encoders.refusal import refusal
+from framelane.video.encoders.ring import REORDERED
 from framelane.video.encoders.spec import EncodeSpec, write_error
 from framelane.video.frames import FrameBatch
 from framelane.video.surface import Surface
@@ -39,7 +40,7 @@ class NvcodecSession(Session):
         self._pictures = DevicePictures(spec)
         self._pts: list[int] = []
         self._coded: list[int] = []
-        self._alive: list[Surface] = []
+        self._alive: dict[int, Surface] = {}
         try:
             self._module = importlib.import_module("PyNvVideoCodec")
             self._encoder: Any = self._create()
@@ -54,8 +55,8 @@ class NvcodecSession(Session):
         of B-frames between: so the encoder is asked what it made of it.
         """
         spec, options = self.spec, nvcodec_options(self.spec)
-        stream = _stream_handle(spec.device)
-        options |= {"cudastream": str(stream)} if stream else {}
+        self._handle = _stream_handle(spec.device)
+        options |= {"cudastream": str(self._handle)} if self._handle else {}
         make, host = self._module.CreateEncoder, spec.device == "cpu"
         encoder = make(spec.width, spec.height, _FORMATS[spec.surface_format], host, **options)
         if spec.b_frames >= 0 and encoder.GetNumBFrames() != spec.b_frames:
@@ -81,13 +82,27 @@ class NvcodecSession(Session):
 
     def encode(self, batch: FrameBatch, index: int) -> None:
         """See :meth:`Session.encode`."""
-        surface = self._pictures.surface(batch, index)
+        surface = in_one_piece(self._pictures.surface(batch, index))
         settings = self._module.NV_ENC_PIC_PARAMS()
         settings.inputTimeStamp = len(self._pts)
+        # The encoder copies the planes on its stream without waiting for the copy: they live until the packet is there.
+        self._alive[len(self._pts)] = surface
         self._pts.append(batch.pts[index])
-        # The encoder copies the planes on its own stream without waiting for the copy.
-        self._alive = [*self._alive[-3:], surface]
+        self._order()
         self._take(self._encoder.Encode(_Lent(surface) if self.spec.device != "cpu" else _flat(surface), settings))
+
+    def _order(self) -> None:
+        """Let the encoder read only what is there.
+
+        It was given the stream that was current when it was made. Given none (the default stream has the number 0), it
+        makes a stream of its own that waits for no other (``cuStreamCreate(CU_STREAM_NON_BLOCKING)`` in the package's
+        extension), so there the host waits.
+        """
+        if self.spec.device == "cpu" or (self._handle and self._handle == _stream_handle(self.spec.device)):
+            return
+        import torch
+
+        torch.cuda.current_stream().synchronize()
 
     def _take(self, made: list[dict[str, Any]]) -> None:
         """Mux packets: the timestamp is a frame's number, the decode time the earliest that is not taken yet."""
@@ -97,6 +112,7 @@ class NvcodecSession(Session):
         for one in made:
             packet = Packet(bytes(one["data"]))
             pts = self._pts[int(one["timestamp"])]
+            self._alive.pop(int(one["timestamp"]), None)
             packet.pts, packet.dts = pts, decode_time(self._pts, len(self._coded))
             packet.time_base = self.spec.time_base
             packet.is_keyframe = int(one["picture_type"]) == IDR
@@ -113,7 +129,7 @@ class NvcodecSession(Session):
         import av
 
         self._take(self._encoder.EndEncode())
-        self._encoder, self._alive = None, []
+        self._encoder, self._alive = None, {}
         try:
             self._container.close()
         except (av.error.FFmpegError, OSError) as error:
@@ -122,7 +138,7 @@ class NvcodecSession(Session):
 
     def abandon(self) -> None:
         """See :meth:`Session.abandon`."""
-        self._encoder, self._alive = None, []
+        self._encoder, self._alive = None, {}
         with contextlib.suppress(Exception):
             self._container.close()
 
@@ -138,10 +154,6 @@ def decode_time(shown: list[int], place: int) -> int:
     """
     early = place - REORDERED
     return shown[early] if early >= 0 else shown[0] + early
-
-
-REORDERED = 6
-"""No frame is coded so many places after its turn: ``output.b_frames`` is 5 at most."""
 
 
 class _Plane:

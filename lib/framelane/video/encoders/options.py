@@ -22,7 +22,11 @@ def encoder_options(spec: EncodeSpec) -> dict[str, str]:
 
 
 def x264_options(spec: EncodeSpec) -> dict[str, str]:
-    """Options of ``libx264`` and ``libx265``."""
+    """Options of ``libx264`` and ``libx265``.
+
+    An average bit rate begins anew with every segment, and x264 begins carefully: of 2 Mbit/s asked for, ``street.mp4``
+    (768x576, 10 fps, medium) took 1.49 in segments of 2.4 s and 1.71 in segments of 10.4 s.
+    """
     own = {"preset": spec.preset}
     own |= {"b": str(spec.bitrate)} if spec.bitrate else {"crf": str(spec.quality)}
     own |= {"bf": str(spec.b_frames)} if spec.b_frames >= 0 else {}
@@ -114,15 +118,26 @@ def cq(quality: int) -> int:
     return max(1, quality)
 
 
-def keyframes(gop_seconds: float, segment_seconds: float, rate: Fraction) -> int:
+def keyframes(gop_seconds: float, segment_seconds: float, rate: Fraction, batch: int = 1) -> int:
     """Frames between two key frames at most, such that a whole number of such groups fills a segment.
 
     Args:
         gop_seconds: wanted at most; 0 leaves it to the encoder, which is 0 here, too.
         segment_seconds: every segment begins with a key frame anyway.
         rate: frames per second.
+        batch: frames per frame batch.
     """
     if not gop_seconds:
         return 0
-    groups = math.ceil(segment_seconds / gop_seconds)
-    return max(1, math.ceil(segment_seconds / groups * rate))
+    frames = segment_frames(segment_seconds, rate, batch)
+    longest = max(1, math.floor(gop_seconds * rate + Fraction(1, 1000)))
+    return math.ceil(frames / math.ceil(frames / longest))
+
+
+def segment_frames(segment_seconds: float, rate: Fraction, batch: int) -> int:
+    """Frames of a segment at a constant rate: it closes behind the frame batch in which its time is over.
+
+    The rule is that of :meth:`framelane.engine.pipeline.Pipeline._process`.
+    """
+    over = math.ceil(round(segment_seconds * rate, 6)) + 1  # the first frame that is not shown before the time is over
+    return batch * math.ceil(over / batch)

@@ -46,7 +46,7 @@ class HostPictures:
 
 
 class DevicePictures:
-    """Surfaces in the spec's format and size, in one piece of memory, as NVENC reads them.
+    """Surfaces in the spec's format and size.
 
     Args:
         spec: how to encode.
@@ -58,9 +58,9 @@ class DevicePictures:
     def surface(self, batch: FrameBatch, index: int) -> Surface:
         """The frame on ``spec.device``."""
         if batch.touched:
-            return in_one_piece(drawn(batch, index, self.spec))
+            return drawn(batch, index, self.spec)
         plane = batch.planes[index]
-        return in_one_piece(as_wanted(plane if isinstance(plane, Surface) else self._up(plane), self.spec))
+        return as_wanted(plane if isinstance(plane, Surface) else self._up(plane), self.spec)
 
     def _up(self, frame: Any) -> Surface:
         import torch
@@ -112,8 +112,7 @@ def as_wanted(surface: Surface, spec: EncodeSpec) -> Surface:
 def in_one_piece(surface: Surface) -> Surface:
     """A surface whose chroma follows its luma in memory, row length alike; itself where it does already.
 
-    NVENC takes one address and one row length for both planes: FFmpeg registers the first plane's only
-    (``nvenc_register_frame`` in ``libavcodec/nvenc.c``) and never looks at where the second lies.
+    That is how PyNvVideoCodec's own samples lay a frame out; it copies from there into memory of its own.
     """
     y, uv = surface.y, surface.uv
     rows, width = surface.height, surface.width

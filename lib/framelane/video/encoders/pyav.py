@@ -9,6 +9,7 @@ from typing import Any
 from framelane.video.encoders.base import PyavSession
 from framelane.video.encoders.pictures import DevicePictures
 from framelane.video.encoders.refusal import refusal
+from framelane.video.encoders.ring import Ring
 from framelane.video.encoders.spec import EncodeSpec
 from framelane.video.ffmpeg_log import ffmpeg_log
 from framelane.video.frames import FrameBatch
@@ -26,7 +27,7 @@ class NvencSession(PyavSession):
 
     def __init__(self, path: Path, spec: EncodeSpec, explain: bool = False) -> None:
         super().__init__(path, spec, explain)
-        self._pictures = DevicePictures(spec)
+        self._pictures, self._ring = DevicePictures(spec), Ring()
         self._opened = False
 
     @property
@@ -36,7 +37,9 @@ class NvencSession(PyavSession):
 
     def encode(self, batch: FrameBatch, index: int) -> None:
         """See :meth:`Session.encode`."""
-        self.send(to_av(self._pictures.surface(batch, index)), batch.pts[index], batch.durations[index])
+        self._ring.coded(len(self._coded))
+        placed = self._ring.place(self._pictures.surface(batch, index))
+        self.send(to_av(placed), batch.pts[index], batch.durations[index])
 
     def send(self, frame: Any, pts: int, duration: int) -> None:
         """Encode a frame that lies where the encoder reads it.
