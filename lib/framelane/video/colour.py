@@ -110,13 +110,14 @@ def from_rgb(rgb: np.ndarray, tags: ColourTags, pixel_format: str) -> Any:
     )
 
 
-def resized(frame: Any, size: tuple[int, int], tags: ColourTags) -> Any:
-    """A decoded frame made smaller, by area, without a change of pixel format, matrix or range.
+def resized(frame: Any, size: tuple[int, int], tags: ColourTags, pixel_format: str | None = None) -> Any:
+    """A decoded frame made smaller, by area, without a change of matrix or range.
 
     Args:
         frame: an ``av.VideoFrame``.
         size: coded (width, height).
         tags: the clip's colour tags.
+        pixel_format: another format of the same colour model; None keeps the frame's own.
     """
     rgb = frame.format.is_rgb
     matrix, range_ = (None, None) if rgb else (_SWS[tags.effective_matrix], tags.effective_range)
@@ -124,7 +125,7 @@ def resized(frame: Any, size: tuple[int, int], tags: ColourTags) -> Any:
         frame,
         width=size[0],
         height=size[1],
-        format="gbrp" if frame.format.name == "pal8" else None,  # a palette cannot be resampled
+        format="gbrp" if frame.format.name == "pal8" else pixel_format,  # a palette cannot be resampled
         src_colorspace=matrix,
         dst_colorspace=matrix,
         src_color_range=range_,
