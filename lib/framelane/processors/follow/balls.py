@@ -55,7 +55,7 @@ def ball_tracklets(scene: Sightings, frame: tuple[int, int], colour: Array | Non
         frame: (width, height).
         colour: the ball's in OpenCV's 8-bit Lab; None learns it.
     """
-    grown = _grow(_candidates(scene), scene.times, frame[1])
+    grown = _grow(candidates(scene), scene.times, frame[1])
     parts = [_tracklet(rows, scene.times, frame[1]) for rows in grown]
     tables = [np.array(rows) for rows in grown]
     if not parts:
@@ -65,7 +65,7 @@ def ball_tracklets(scene: Sightings, frame: tuple[int, int], colour: Array | Non
     return [part if colour is None else part.weighed(part.appeal * _likeness(t, colour)) for part, t in zip(parts, tables, strict=True)]
 
 
-def _candidates(scene: Sightings) -> Array:
+def candidates(scene: Sightings) -> Array:
     """Rows: frame, x, y, width, height, score, L, a, b (of detections -1: nobody knows their colour)."""
     balls = scene.tracks[scene.tracks[:, 2] == BALL]
     found = np.full((len(balls), 9), -1.0)
