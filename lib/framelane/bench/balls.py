@@ -57,7 +57,7 @@ def make_scene(seconds: float = 30.0, seed: int = 1) -> Scene:
         ball[i] = place
         if i / RATE >= kick:
             kick = i / RATE + rng.uniform(2.0, 4.0)
-            speed = np.array([rng.uniform(140, 380) * (1 if place[0] < 480 else -1), rng.uniform(-620, -250)])
+            speed = np.array([rng.uniform(140, 380) * (1 if place[0] < 480 else -1), -np.sqrt(2 * _GRAVITY * rng.uniform(0.3, 1.0) * max(20.0, place[1] - 40))])
         for _ in range(inner):
             speed[1] += _GRAVITY / RATE / inner
             place = place + speed / RATE / inner

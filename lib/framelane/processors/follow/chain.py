@@ -11,10 +11,16 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
-_REACH = 2.5  # frame heights a second: what a ball or a runner may cover unseen
+_REACH = 0.5  # frame heights: further from where it should be a ball has not got, unseen
+_WALK = 0.5  # the same of a person whose track is taken up again
+_AGILITY = 4.0  # frame heights a second squared: how a ball may be turned
+_COAST_S = 0.6  # for so long an unseen ball is believed to go on as it went
 _NEAR = 0.12  # frame heights: a new track that begins so near the end of an old one may be the same thing
 _HANDOVER = 0.6  # of the strongest track's appeal: seconds of it that following somebody else must be worth
-_BACK_S = 30.0  # how far back a predecessor is looked for
+_DULL = 0.3  # of the strongest track's appeal: a ball's candidates with less speak against themselves
+_HOP, _LEAP = 0.05, 3.0  # of the price: a ball's next piece; a ball somewhere else
+_OVERLAP_S = 0.2  # a ball's piece may begin before the one before it is known to have ended
+_BACK_S = 60.0  # how far back a predecessor is looked for
 
 
 @dataclass(frozen=True)
@@ -47,22 +53,33 @@ class Tracklet:
         return float(self.times[-1] - self.times[0])
 
     @property
+    def covered(self) -> float:
+        """Seconds in which it was seen."""
+        usual = float(np.median(np.diff(self.times))) if len(self.times) > 1 else 1 / 30
+        return len(self.times) * usual
+
+    @property
     def worth(self) -> float:
         """Its appeal over its time, in seconds."""
-        usual = float(np.median(np.diff(self.times))) if len(self.times) > 1 else 1 / 30
-        return float(self.appeal.sum()) * usual
+        return float(self.appeal.mean()) * self.covered
+
+    def before(self, frame: int) -> Tracklet:
+        """What of it lies before a frame; it begins there or earlier."""
+        if int(self.frames[-1]) < frame:
+            return self
+        kept = self.frames < frame
+        parts = (part[kept] for part in (self.frames, self.times, self.places, self.sizes, self.scores, self.appeal))
+        return Tracklet(*parts, self.index, self.leaps)
+
+    def leaving(self) -> Array:
+        """Its speed at the end, pixels a second: over the last five observations."""
+        last = slice(-5, None)
+        span = float(self.times[last][-1] - self.times[last][0])
+        return np.asarray((self.places[last][-1] - self.places[last][0]) / span) if span > 0 else np.zeros(2)
 
     def weighed(self, appeal: Array) -> Tracklet:
         """The same with another appeal."""
         return replace(self, appeal=appeal)
-
-    def after(self, frame: int) -> Tracklet | None:
-        """What of it lies behind a frame."""
-        kept = self.frames > frame
-        if not kept.any():
-            return None
-        rest = (part[kept] for part in (self.frames, self.times, self.places, self.sizes, self.scores, self.appeal))
-        return Tracklet(*rest, self.index, self.leaps)
 
 
 def best_chain(tracklets: Sequence[Tracklet], height: int, *, steady: bool) -> list[Tracklet]:
@@ -80,19 +97,30 @@ def best_chain(tracklets: Sequence[Tracklet], height: int, *, steady: bool) -> l
     parts = sorted((part for part in tracklets if len(part.frames)), key=lambda part: (int(part.frames[0]), part.index))
     if not parts:
         return []
-    price = _HANDOVER * max(float(np.mean(part.appeal)) for part in parts)
+    typical = max(float(np.mean(part.appeal)) for part in parts)
+    price = _HANDOVER * typical
     starts, ends = (np.array([part.times[place] for part in parts]) for place in (0, -1))
     heads, tails = (np.array([part.places[place] for part in parts]) / height for place in (0, -1))
-    worth = np.array([part.worth for part in parts])
+    away = np.array([part.leaving() for part in parts]) / height
+    dull = 0.0 if steady else _DULL * typical
+    worth = np.array([part.worth - dull * part.covered for part in parts])
     best, link = worth.copy(), np.full(len(parts), -1)
     for j in range(len(parts)):
-        earlier = np.flatnonzero((ends[:j] < starts[j]) & (starts[:j] > starts[j] - 2 * _BACK_S))
+        overlap = 0.0 if steady else _OVERLAP_S
+        fits = (ends[:j] < starts[j] + overlap) & (starts[:j] < starts[j] - overlap) & (starts[:j] > starts[j] - _BACK_S)
+        earlier = np.flatnonzero(fits)
         if not len(earlier):
             continue
-        gap = starts[j] - ends[earlier]
-        far = np.linalg.norm(tails[earlier] - heads[j], axis=1)
-        close = far <= _NEAR + 0.5 * gap if steady else far <= _NEAR + _REACH * gap
-        cost = np.where(close, price * 0.1 * far / _NEAR * (1 if steady else 0.2), price * (1.0 if steady else 2.0))
+        end, tail, leave = ends[earlier], tails[earlier], away[earlier]
+        for n in np.flatnonzero(end >= starts[j]):  # its last steps went astray when the ball got a tracklet of its own
+            cut = parts[earlier[n]].before(int(parts[j].frames[0]))
+            end[n], tail[n], leave[n] = cut.times[-1], cut.places[-1] / height, cut.leaving() / height
+        gap = starts[j] - end
+        if steady:
+            strange = np.linalg.norm(tail - heads[j], axis=1) / (_NEAR + _WALK * gap)
+        else:
+            strange = _strange(heads[j], tail, leave, gap)
+        cost = price * np.where(strange > 1, 1.0 if steady else _LEAP, (0.1 if steady else _HOP) + 0.3 * strange**2)
         total = best[earlier] + worth[j] - cost
         k = int(total.argmax())
         if total[k] > best[j]:
@@ -100,11 +128,27 @@ def best_chain(tracklets: Sequence[Tracklet], height: int, *, steady: bool) -> l
     place, chain = int(best.argmax()), []
     while place >= 0:
         before = int(link[place])
-        leaps = before >= 0 and not _joined(tails[before], heads[place], starts[place] - ends[before], steady)
-        chain.append(replace(parts[place], leaps=leaps))
+        own = parts[place].before(int(chain[-1].frames[0])) if chain else parts[place]
+        leaps = before >= 0 and _leaps(parts[before].before(int(own.frames[0])), own, height, steady)
+        chain.append(replace(own, leaps=leaps))
         place = before
     return chain[::-1]
 
 
-def _joined(tail: Array, head: Array, gap: float, steady: bool) -> bool:
-    return float(np.linalg.norm(tail - head)) <= _NEAR + (0.5 if steady else _REACH) * gap
+def _strange(head: Array, tails: Array, away: Array, gap: Array) -> Array:
+    """How far a thing begins from where others would be by now, in units of what is still likely; above 1 it is not.
+
+    A ball may have gone on, or been stopped.
+    """
+    went_on = np.linalg.norm(tails + away * np.minimum(gap, _COAST_S)[:, None] - head, axis=1)
+    stopped = np.linalg.norm(tails - head, axis=1)
+    allowed = 0.05 + np.minimum(0.5 * _AGILITY * gap**2 + 0.3 * gap, _REACH)
+    return np.asarray(np.minimum(went_on, stopped) / allowed)
+
+
+def _leaps(before: Tracklet, here: Tracklet, height: int, steady: bool) -> bool:
+    gap = np.array([here.times[0] - before.times[-1]])
+    head, tail = here.places[0] / height, before.places[-1:] / height
+    if steady:
+        return float(np.linalg.norm(tail[0] - head)) > _NEAR + _WALK * float(gap[0])
+    return float(_strange(head, tail, before.leaving()[None] / height, gap)[0]) > 1
