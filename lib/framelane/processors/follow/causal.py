@@ -83,10 +83,12 @@ class CausalCamera:
         edges = []
         for axis in (0, 1):
             own = self._axes[axis]
-            if dt:
+            low, high = size[axis] / 2 / unit, (self.framing.frame[axis] - size[axis] / 2) / unit
+            if dt and high > low:
                 target, drift = self._target(axis, size[axis] / unit, own.place, unit)
-                own.step(target, drift, dt)
-            own.stop_at(size[axis] / 2 / unit, (self.framing.frame[axis] - size[axis] / 2) / unit)
+                held = min(max(target, low), high)
+                own.step(held, drift if held == target else 0.0, dt)
+            own.stop_at(low, high)
             edges.append(min(max(own.place * unit - size[axis] / 2, 0.0), max(0.0, self.framing.frame[axis] - size[axis])))
         return Window(edges[0], edges[1], min(size[0], self.framing.frame[0]), min(size[1], self.framing.frame[1]))
 
