@@ -142,7 +142,8 @@ def _strange(head: Array, tails: Array, away: Array, gap: Array) -> Array:
     """
     went_on = np.linalg.norm(tails + away * np.minimum(gap, _COAST_S)[:, None] - head, axis=1)
     stopped = np.linalg.norm(tails - head, axis=1)
-    allowed = 0.05 + np.minimum(0.5 * _AGILITY * gap**2 + 0.3 * gap, _REACH)
+    turned = (0.3 + 0.7 * np.linalg.norm(away, axis=1)) * gap  # a bounce turns it at once
+    allowed = 0.05 + np.minimum(0.5 * _AGILITY * gap**2 + turned, _REACH)
     return np.asarray(np.minimum(went_on, stopped) / allowed)
 
 
