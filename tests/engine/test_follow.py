@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import framelane
-from framelane.bench.balls import make_scene, planted
+from framelane.bench.balls import background, make_scene, picture_of, planted
 from framelane.bench.follow import NAIVE, OURS, compare
 from framelane.errors import Cancelled
 from framelane.processors.follow.plan import plan_clip
@@ -32,7 +32,9 @@ pytestmark = needs_ffmpeg
 
 
 def run(clip, output, **more):
-    return framelane.process_video(clip, "follow", output=output, overrides={**FAST, **more.pop("overrides", {})}, **more)
+    return framelane.process_video(
+        clip, "follow", output=output, overrides={**FAST, **more.pop("overrides", {})}, **more
+    )
 
 
 def table(path):
@@ -115,11 +117,15 @@ def test_a_ball_with_a_double_is_kept_in_the_picture_and_calmly():
     assert figures[NAIVE]["in_frame"] < 0.95, "the scene is too easy"
 
 
-def test_the_ball_is_found_by_colour_and_motion():
-    """The cue on rendered frames themselves: no detector, a false ball of another colour."""
+def _lab(picture):
     import cv2
 
-    from framelane.bench.balls import _picture, background
+    small = cv2.resize(picture.clip(0, 255).astype(np.uint8), (640, 360), interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(small, cv2.COLOR_RGB2LAB)
+
+
+def test_the_ball_is_found_by_colour_and_motion():
+    """The cue on rendered frames themselves: no detector, a false ball of another colour."""
     from framelane.processors.follow.cue import blobs
 
     scene, ground = make_scene(3, 4), background()
@@ -127,10 +133,7 @@ def test_the_ball_is_found_by_colour_and_motion():
     for i in range(6, 90, 7):
         if scene.hidden[i]:
             continue
-        here, near, far = (
-            cv2.cvtColor(cv2.resize(_picture(scene, k, ground).clip(0, 255).astype(np.uint8), (640, 360), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
-            for k in (i, i - 3, i - 6)
-        )  # fmt: skip
+        here, near, far = (_lab(picture_of(scene, k, ground)) for k in (i, i - 3, i - 6))
         looked += 1
         hits += any(np.hypot(b.x - scene.ball[i, 0], b.y - scene.ball[i, 1]) < 6 for b in blobs(here, near, far, 1.5))
     assert looked >= 8

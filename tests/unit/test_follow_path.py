@@ -125,7 +125,9 @@ def yuv_frame(width=160, height=120):
     for place, plane in enumerate(frame.planes):
         own = plane_array(plane)
         y, x = np.mgrid[: own.shape[0], : own.shape[1]]
-        own[:] = (40 + place * 30 + 60 * np.sin(x / (6 if place else 12)) * np.cos(y / (5 if place else 10)) + 60).astype(np.uint8)
+        own[:] = (
+            40 + place * 30 + 60 * np.sin(x / (6 if place else 12)) * np.cos(y / (5 if place else 10)) + 60
+        ).astype(np.uint8)
     return frame
 
 
@@ -252,10 +254,11 @@ def test_the_causal_camera_keeps_its_limits_and_its_subject():
     times = np.arange(240) / 30
     x = 480 + 250 * np.sin(times)
     lost = (times > 4) & (times < 4.4)
-    windows = np.array([
-        [w.x, w.y, w.width, w.height]
-        for w in (camera.step(float(t), None if gone else (float(p), 300.0), 1.0) for t, p, gone in zip(times, x, lost, strict=True))
-    ])  # fmt: skip
+    windows = []
+    for time, place, gone in zip(times.tolist(), x.tolist(), lost.tolist(), strict=True):
+        w = camera.step(time, None if gone else (place, 300.0), 1.0)
+        windows.append([w.x, w.y, w.width, w.height])
+    windows = np.array(windows)
     middle = (windows[:, 0] + windows[:, 2] / 2) / 303.75
     assert np.abs(np.diff(middle)).max() * 30 <= 1.5 * 1.01
     assert np.abs(np.diff(middle, 3)).max() * 30**3 <= 2.1 * 10, "jerk is limited up to the step's rounding"

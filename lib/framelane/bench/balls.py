@@ -57,7 +57,12 @@ def make_scene(seconds: float = 30.0, seed: int = 1) -> Scene:
         ball[i] = place
         if i / RATE >= kick:
             kick = i / RATE + rng.uniform(2.0, 4.0)
-            speed = np.array([rng.uniform(140, 380) * (1 if place[0] < 480 else -1), -np.sqrt(2 * _GRAVITY * rng.uniform(0.3, 1.0) * max(20.0, place[1] - 40))])
+            speed = np.array(
+                [
+                    rng.uniform(140, 380) * (1 if place[0] < 480 else -1),
+                    -np.sqrt(2 * _GRAVITY * rng.uniform(0.3, 1.0) * max(20.0, place[1] - 40)),
+                ]
+            )
         for _ in range(inner):
             speed[1] += _GRAVITY / RATE / inner
             place = place + speed / RATE / inner
@@ -117,7 +122,7 @@ def render(scene: Scene, path: Path, seed: int = 3) -> Path:
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"  # type: ignore[attr-defined]
         stream.time_base = Fraction(1, RATE)
         for i in range(len(scene.times)):
-            picture = _picture(scene, i, ground) + rng.normal(0, 2.0, ground.shape)
+            picture = picture_of(scene, i, ground) + rng.normal(0, 2.0, ground.shape)
             frame = av.VideoFrame.from_ndarray(np.clip(picture, 0, 255).astype(np.uint8), format="rgb24")
             frame.pts, frame.time_base = i, Fraction(1, RATE)
             container.mux(stream.encode(frame))  # type: ignore[attr-defined]
@@ -125,7 +130,8 @@ def render(scene: Scene, path: Path, seed: int = 3) -> Path:
     return path
 
 
-def _picture(scene: Scene, i: int, ground: npt.NDArray[np.uint8]) -> Array:
+def picture_of(scene: Scene, i: int, ground: npt.NDArray[np.uint8]) -> Array:
+    """One frame without noise, float64 ``(H, W, 3)`` RGB."""
     picture = ground.astype(np.float64)
     _disk(picture, [scene.litter], BALL)
     for places, colour in ((scene.double, DOUBLE), (scene.ball, BALL)):

@@ -74,7 +74,12 @@ def compare(scene: Scene, rows: Sequence[dict[str, Any]]) -> dict[str, dict[str,
     windows = as_array(camera)
     naive = naive_windows(sightings, windows)
     every = np.ones(len(scene.times), bool)
-    cameras = {OURS: windows, LIVE: live_windows(sightings, camera), NAIVE: naive, SMOOTHER: smoothed(naive, scene.times)}
+    cameras = {
+        OURS: windows,
+        LIVE: live_windows(sightings, camera),
+        NAIVE: naive,
+        SMOOTHER: smoothed(naive, scene.times),
+    }
     figures = {name: camera_metrics(scene.times, w, scene.ball, every, sightings.cuts) for name, w in cameras.items()}
     zoom = framing().widest[0] / windows[:, 2]
     figures[OURS] |= {"zoom": [round(float(zoom.min()), 2), round(float(zoom.max()), 2)], "plan_s": round(took, 2)}
@@ -185,7 +190,15 @@ def tables(figures: dict[str, Any]) -> list[Table | str]:
     made: list[Table | str] = []
     for key, title in titles.items():
         table = Table(title=title)
-        for column in ("camera", "in frame %", "central 60 % of it %", "worst loss s", "p99 jerk w/s³", "of naive", "reversals/min"):
+        for column in (
+            "camera",
+            "in frame %",
+            "central 60 % of it %",
+            "worst loss s",
+            "p99 jerk w/s³",
+            "of naive",
+            "reversals/min",
+        ):
             table.add_column(column, justify="left" if column == "camera" else "right")
         naive = figures[key][NAIVE]["p99_jerk"]
         for name, row in figures[key].items():
@@ -196,7 +209,7 @@ def tables(figures: dict[str, Any]) -> list[Table | str]:
         made.append(table)
     seen = figures["found"]
     made.append(
-        f"Of the frames with the ball in sight, the detector has it in {seen['detector']:.0%} of those it looks at, the cue "
-        f"in {seen['cue']:.0%}; the first pass runs at {figures['first_pass_fps']} fps."
+        f"Of the frames with the ball in sight, the detector has it in {seen['detector']:.0%} of those it looks at, the "
+        f"cue in {seen['cue']:.0%}; the first pass runs at {figures['first_pass_fps']} fps."
     )
     return made

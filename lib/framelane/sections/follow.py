@@ -39,7 +39,10 @@ class FollowSettings(Section):
     )
     colour: Colour | None = Field(None, description="the ball's colour for the cue; null learns it from the clip")
     zoom_min: float = Field(
-        1.0, ge=1, le=8, description="widest view; 1 is the largest window of the output's shape that fits into the clip"
+        1.0,
+        ge=1,
+        le=8,
+        description="widest view; 1 is the largest window of the output's shape that fits into the clip",
     )
     zoom_max: float = Field(1.6, ge=1, le=8, description="closest view, for a subject that is surely seen and slow")
     dead_zone: float = Field(
@@ -52,7 +55,9 @@ class FollowSettings(Section):
     cut_threshold: float = Field(
         0.3, ge=0.05, le=1, description="how unlike the frame before a frame must be to be a cut; the camera then jumps"
     )
-    show: bool = Field(False, description="draw the window and the subject on the whole frame instead of cutting it out")
+    show: bool = Field(
+        False, description="draw the window and the subject on the whole frame instead of cutting it out"
+    )
 
     @model_validator(mode="after")
     def _wide_then_close(self) -> Self:

@@ -62,7 +62,10 @@ def ball_tracklets(scene: Sightings, frame: tuple[int, int], colour: Array | Non
         return []
     if colour is None:
         colour = _learned(parts, tables)
-    return [part if colour is None else part.weighed(part.appeal * _likeness(t, colour)) for part, t in zip(parts, tables, strict=True)]
+    return [
+        part if colour is None else part.weighed(part.appeal * _likeness(t, colour))
+        for part, t in zip(parts, tables, strict=True)
+    ]
 
 
 def candidates(scene: Sightings) -> Array:
@@ -117,7 +120,9 @@ def _tracklet(rows: list[Array], times: Array, height: int) -> Tracklet:
     frames = table[:, 0].astype(int)
     spread = float(np.ptp(table[:, 1:3], axis=0).max()) / height
     travelled = 0.15 + 0.85 * min(1.0, spread / _FAR)
-    return Tracklet(frames, times[frames], table[:, 1:3], table[:, 3:5], table[:, 5].clip(0, 1), table[:, 5] * travelled)
+    return Tracklet(
+        frames, times[frames], table[:, 1:3], table[:, 3:5], table[:, 5].clip(0, 1), table[:, 5] * travelled
+    )
 
 
 def _learned(parts: list[Tracklet], tables: list[Array]) -> Array | None:

@@ -31,7 +31,9 @@ class _Axis:
         limits = self.limits
         # As fast as it can still brake: v = sqrt(2 a d), with some of the acceleration kept back.
         gap = target - self.place
-        wanted = drift + float(np.clip(_HASTE * gap, -np.sqrt(limits.acceleration * abs(gap)), np.sqrt(limits.acceleration * abs(gap))))
+        wanted = drift + float(
+            np.clip(_HASTE * gap, -np.sqrt(limits.acceleration * abs(gap)), np.sqrt(limits.acceleration * abs(gap)))
+        )
         wanted = float(np.clip(wanted, -limits.speed, limits.speed))
         push = float(np.clip((wanted - self.speed) * 2 * _HASTE, -limits.acceleration, limits.acceleration))
         self.push += float(np.clip(push - self.push, -limits.jerk * dt, limits.jerk * dt))
@@ -68,7 +70,7 @@ class CausalCamera:
 
         Args:
             time: its seconds.
-            place: the subject's middle in pixels of the displayed frame; None where it is not seen: the camera comes to rest.
+            place: the subject's middle in pixels of the displayed frame; None where it is not seen: the camera rests.
             certainty: 0 to 1.
             cut: another scene begins: the camera jumps.
         """
@@ -89,7 +91,9 @@ class CausalCamera:
                 held = min(max(target, low), high)
                 own.step(held, drift if held == target else 0.0, dt)
             own.stop_at(low, high)
-            edges.append(min(max(own.place * unit - size[axis] / 2, 0.0), max(0.0, self.framing.frame[axis] - size[axis])))
+            edges.append(
+                min(max(own.place * unit - size[axis] / 2, 0.0), max(0.0, self.framing.frame[axis] - size[axis]))
+            )
         return Window(edges[0], edges[1], min(size[0], self.framing.frame[0]), min(size[1], self.framing.frame[1]))
 
     def _begin(self, place: tuple[float, float] | None, unit: float) -> None:
@@ -122,5 +126,7 @@ class CausalCamera:
 
     def _approach(self, certainty: float, dt: float) -> None:
         fast = float(np.hypot(*self._drift))
-        wanted = self.options.zoom_min + (self.options.zoom_max - self.options.zoom_min) * certainty * max(0.0, 1 - fast)
+        wanted = self.options.zoom_min + (self.options.zoom_max - self.options.zoom_min) * certainty * max(
+            0.0, 1 - fast
+        )
         self._zoom += (1 - float(np.exp(-dt / _ZOOM_S))) * (wanted - self._zoom)

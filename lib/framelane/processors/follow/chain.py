@@ -107,7 +107,9 @@ def best_chain(tracklets: Sequence[Tracklet], height: int, *, steady: bool) -> l
     best, link = worth.copy(), np.full(len(parts), -1)
     for j in range(len(parts)):
         overlap = 0.0 if steady else _OVERLAP_S
-        fits = (ends[:j] < starts[j] + overlap) & (starts[:j] < starts[j] - overlap) & (starts[:j] > starts[j] - _BACK_S)
+        fits = (
+            (ends[:j] < starts[j] + overlap) & (starts[:j] < starts[j] - overlap) & (starts[:j] > starts[j] - _BACK_S)
+        )
         earlier = np.flatnonzero(fits)
         if not len(earlier):
             continue

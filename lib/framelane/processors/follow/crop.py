@@ -44,15 +44,17 @@ def cut_out(batch: FrameBatch, windows: Sequence[Window], size: tuple[int, int])
         size: (width, height) of what comes out; even.
 
     Returns:
-        Upright frames of that size in yuv420p with the clip's own matrix and range; from frames that are no YUV on the host,
-        RGB on their device.
+        Upright frames of that size in yuv420p with the clip's own matrix and range; from frames that are no YUV on
+        the host, RGB on their device.
     """
     if any(not _is_yuv(plane) for plane in batch.planes):
         import torch
 
         cut = [_cut_rgb(frame, window, size) for frame, window in zip(batch.rgb, windows, strict=True)]
         return at_size(batch, torch.stack(cut))
-    planes = [cut_planes(plane, batch.layout, window, size) for plane, window in zip(batch.planes, windows, strict=True)]
+    planes = [
+        cut_planes(plane, batch.layout, window, size) for plane, window in zip(batch.planes, windows, strict=True)
+    ]
     layout = replace(batch.layout, width=size[0], height=size[1], orientation=Orientation())
     return replace(batch.replace(planes=planes), layout=layout)
 
@@ -110,14 +112,16 @@ def _luma(plane: np.ndarray, window: Window, size: tuple[int, int]) -> np.ndarra
 
 
 def _chroma(plane: np.ndarray, window: Window, size: tuple[int, int], sited: tuple[float, float]) -> np.ndarray:
-    """Chroma sample j of the output lies at luma coordinate 2j + 1 + 0.5·siting, edges at whole numbers; so does the input's."""
+    """Chroma sample j lies at luma coordinate 2j + 1 + its siting, edges of pixels at whole numbers; in both pictures."""
     scale = window.width / size[0], window.height / size[1]
     left = (window.x + scale[0] * _CO_SITED - sited[0]) / 2
     top = (window.y - sited[1]) / 2
     return resample(plane, scale, (left, top), (size[0] // 2, size[1] // 2))
 
 
-def resample(plane: np.ndarray, scale: tuple[float, float], origin: tuple[float, float], size: tuple[int, int]) -> np.ndarray:
+def resample(
+    plane: np.ndarray, scale: tuple[float, float], origin: tuple[float, float], size: tuple[int, int]
+) -> np.ndarray:
     """A plane looked up on a grid: bilinear, and averaged over the area of a pixel where it gets smaller.
 
     Args:

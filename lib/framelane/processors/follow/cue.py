@@ -134,7 +134,9 @@ def _grown(lab: np.ndarray, moving: np.ndarray, middle: tuple[float, float], lar
     x, y = min(width - 1, max(0, round(middle[0]))), min(height - 1, max(0, round(middle[1])))
     mask = np.zeros((height + 2, width + 2), np.uint8)
     flags = 8 | cv2.FLOODFILL_FIXED_RANGE | cv2.FLOODFILL_MASK_ONLY | (1 << 8)
-    area, _, _, box = cv2.floodFill(lab.copy(), mask, (x, y), 0, (4 * _ALIKE,) + (_ALIKE,) * 2, (4 * _ALIKE,) + (_ALIKE,) * 2, flags)
+    area, _, _, box = cv2.floodFill(
+        lab.copy(), mask, (x, y), 0, (4 * _ALIKE,) + (_ALIKE,) * 2, (4 * _ALIKE,) + (_ALIKE,) * 2, flags
+    )
     if not _SMALLEST <= area <= largest:
         return None
     left, top, w, h = box
@@ -148,7 +150,14 @@ def _grown(lab: np.ndarray, moving: np.ndarray, middle: tuple[float, float], lar
     share = float(moving[top : top + h, left : left + w][inside].mean())
     colour = lab[top : top + h, left : left + w][inside].mean(axis=0)
     centre = points.mean(axis=0)
-    return Blob(left + float(centre[0]), top + float(centre[1]), 2 * float(np.sqrt(area / np.pi)), roundness, share, *map(float, colour))
+    return Blob(
+        left + float(centre[0]),
+        top + float(centre[1]),
+        2 * float(np.sqrt(area / np.pi)),
+        roundness,
+        share,
+        *map(float, colour),
+    )
 
 
 def steadied(before: np.ndarray, here: np.ndarray) -> np.ndarray:

@@ -66,5 +66,7 @@ def framing(clip: Clip, options: FollowSettings, own: frozenset[str]) -> Framing
     size = wanted or (widest[0] * pixel, widest[1])
     output = (max(2, 2 * round(size[0] / 2)), max(2, 2 * round(size[1] / 2)))
     if min(output) < _SMALLEST:
-        raise UsageError(f"The output would be {output[0]}x{output[1]}; follow.size needs at least {_SMALLEST} pixels a side.")
+        raise UsageError(
+            f"The output would be {output[0]}x{output[1]}; follow.size needs at least {_SMALLEST} pixels a side."
+        )
     return Framing((width, height), output, widest)

@@ -52,7 +52,13 @@ def step_matrices(dt: float, agility: float) -> tuple[Array, Array]:
 
 
 def smooth(
-    times: Array, frames: Array, seen: Array, noise: Array, agility: float, jumps: Iterable[int] = (), gate: float = GATE
+    times: Array,
+    frames: Array,
+    seen: Array,
+    noise: Array,
+    agility: float,
+    jumps: Iterable[int] = (),
+    gate: float = GATE,
 ) -> Smoothed:
     """The subject's way through a scene.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,9 @@ def camera_metrics(
         cuts: bool ``(n,)``: motion over them is none.
 
     Returns:
-        ``in_frame`` and ``central_60`` (shares of the known frames, 0 to 1, None without any), ``worst_loss_s`` (longest time
-        outside), ``p99_jerk`` (of the window's middle, in window widths per second cubed), ``reversals_per_minute`` (changes
-        of direction sideways).
+        ``in_frame`` and ``central_60`` (shares of the known frames, 0 to 1, None without any), ``worst_loss_s`` (longest
+        time outside), ``p99_jerk`` (of the window's middle, in window widths per second cubed),
+        ``reversals_per_minute`` (changes of direction sideways).
     """
     size = windows[:, 2:]
     off = np.abs(places - windows[:, :2] - size / 2) / size
@@ -60,7 +61,7 @@ def _calmness(times: Array, windows: Array, cuts: npt.NDArray[np.bool_]) -> dict
     jerks, turns, seconds = [np.zeros(0)], 0, 0.0
     starts = [*np.flatnonzero(cuts).tolist(), len(times)]
     starts = starts if starts[0] == 0 else [0, *starts]
-    for start, stop in zip(starts[:-1], starts[1:], strict=True):
+    for start, stop in pairwise(starts):
         if stop - start < 4:
             continue
         part, own = times[start:stop], windows[start:stop]

@@ -21,7 +21,11 @@ GRID_HZ = 15.0
 """Points of the path a second at most: a camera that obeys its limits has nothing finer."""
 _AHEAD_S, _KEPT_S = 8.0, 4.0  # seconds solved at once, and kept of them
 _STILL = (1.0, 0.15, 0.06)  # weights of speed, acceleration and jerk, per second of path
-_COMFORT, _INSIDE, _LIMIT = 12.0, 300.0, 3000.0  # cost a second of: out of the dead zone, out of the window; limits broken
+_COMFORT, _INSIDE, _LIMIT = (
+    12.0,
+    300.0,
+    3000.0,
+)  # cost a second of: out of the dead zone, out of the window; limits broken
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,9 @@ def _solve(wish: Wish, step: float, limits: Limits, known: Array) -> Array:
     above = np.concatenate([*upper, np.full(2 * n + len(orders), np.inf)])
     held = min(len(known), n)
     lower[:held], above[:held] = known[:held], known[:held]
-    found = linprog(cost, A_ub=vstack(rows), b_ub=np.concatenate(right), bounds=np.stack([lower, above], 1), method="highs")
+    found = linprog(
+        cost, A_ub=vstack(rows), b_ub=np.concatenate(right), bounds=np.stack([lower, above], 1), method="highs"
+    )
     if found.x is None:  # numerics: a camera that follows roughly is better than none
         return np.concatenate([known, middle[held:]])
     return np.asarray(found.x[:n], np.float64)

@@ -18,7 +18,10 @@ from framelane.sections.follow import FollowSettings
 Array = npt.NDArray[np.float64]
 
 _FILLS = 0.75  # of the window, by the subject, at most
-_CALM, _FAST = 0.3, 1.5  # window widths a second: below the first the camera may come close, above the second it stays wide
+_CALM, _FAST = (
+    0.3,
+    1.5,
+)  # window widths a second: below the first the camera may come close, above the second it stays wide
 _ZOOM = Limits(0.25, 0.35, 1.0)  # of the logarithm of the zoom: seen, but not noticed
 _ZOOM_PLAY = 0.04  # of the logarithm: less is not worth a zoom
 _MARGIN = 0.03  # of the window, around a subject that is to be inside
@@ -82,7 +85,10 @@ def _joined(subjects: Sequence[Subject], windows: Sequence[Array], cuts: npt.NDA
     table = np.concatenate(windows).astype(np.float32)
     return Camera(
         *table.T,
-        *(np.concatenate([getattr(s, name) for s in subjects]).astype(np.float32) for name in ("place", "size", "certainty")),
+        *(
+            np.concatenate([getattr(s, name) for s in subjects]).astype(np.float32)
+            for name in ("place", "size", "certainty")
+        ),
         np.concatenate([s.state for s in subjects]),
         cuts,
         tuple(dict.fromkeys(index for s in subjects for index in s.followed)),
@@ -108,7 +114,7 @@ def plan_scene(times: Array, subject: Subject, frame: Framing, options: FollowSe
 
 
 def wanted_zoom(subject: Subject, frame: Framing, options: FollowSettings) -> Array:
-    """How close the camera would like to be in each frame: the surer and the slower, the closer; room around the subject."""
+    """How close the camera would like to be: the surer and the slower, the closer; with room around the subject."""
     speed = np.linalg.norm(subject.speed, axis=1) / (frame.widest[0] / options.zoom_max)
     slow = np.clip((_FAST - speed) / (_FAST - _CALM), 0, 1)
     zoom = options.zoom_min + (options.zoom_max - options.zoom_min) * subject.certainty * slow

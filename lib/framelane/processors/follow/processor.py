@@ -59,7 +59,9 @@ class Follow(Processor):
         """Plan the camera."""
         self.scout = None
         found = Sightings.of(rows)
-        self.camera = plan_clip(found, self.framing, self.options, _lab(self.options.colour)) if len(found.times) else None
+        self.camera = (
+            plan_clip(found, self.framing, self.options, _lab(self.options.colour)) if len(found.times) else None
+        )
         if self.camera is None or not self.camera.state.any():
             self.context.warn(_nobody(self.options.subject, found))
 

@@ -86,7 +86,11 @@ class Scout(Processor):
         """Track, and make the rows."""
         rows = []
         for index, time in enumerate(batch.times):
-            row: dict[str, Any] = {"frame": batch.first_index + index, "time": round(time, 6), "cut": inferred.cuts[index]}
+            row: dict[str, Any] = {
+                "frame": batch.first_index + index,
+                "time": round(time, 6),
+                "cut": inferred.cuts[index],
+            }
             if inferred.cuts[index]:
                 self.tracker.forget()
             if index in inferred.detections:
