@@ -68,8 +68,8 @@ class Tracklet:
         if int(self.frames[-1]) < frame:
             return self
         kept = self.frames < frame
-        parts = (part[kept] for part in (self.frames, self.times, self.places, self.sizes, self.scores, self.appeal))
-        return Tracklet(*parts, self.index, self.leaps)
+        names = ("frames", "times", "places", "sizes", "scores", "appeal")
+        return replace(self, **{name: getattr(self, name)[kept] for name in names})
 
     def leaving(self) -> Array:
         """Its speed at the end, pixels a second: over the last five observations."""
@@ -127,7 +127,8 @@ def best_chain(tracklets: Sequence[Tracklet], height: int, *, steady: bool) -> l
         k = int(total.argmax())
         if total[k] > best[j]:
             best[j], link[j] = total[k], int(earlier[k])
-    place, chain = int(best.argmax()), []
+    chain: list[Tracklet] = []
+    place = int(best.argmax())
     while place >= 0:
         before = int(link[place])
         own = parts[place].before(int(chain[-1].frames[0])) if chain else parts[place]

@@ -34,7 +34,8 @@ def camera_metrics(
     """
     size = windows[:, 2:]
     off = np.abs(places - windows[:, :2] - size / 2) / size
-    inside, central = (off <= 0.5).all(axis=1), (off <= CENTRAL / 2).all(axis=1)
+    worst = off.max(axis=1)
+    inside, central = worst <= 0.5, worst <= CENTRAL / 2
     count = int(known.sum())
     return {
         "in_frame": round(float(inside[known].mean()), 4) if count else None,
@@ -85,7 +86,8 @@ def fold(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The metrics of a job from the rows of its frames."""
     from array import array
 
-    flat, known, cuts, states, zoom = array("d"), array("b"), array("b"), {}, array("d")
+    flat, zoom, known, cuts = array("d"), array("d"), array("b"), array("b")
+    states: dict[str, int] = {}
     for row in rows:
         flat.extend((row["time"], *row["window"], *row["subject"]))
         known.append(row["state"] in ("seen", "bridged"))
