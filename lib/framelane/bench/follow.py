@@ -50,10 +50,15 @@ def measure(*, seconds: float = 30.0, rendered_seconds: float = 12.0) -> dict[st
     scene = make_scene(rendered_seconds, 4)
     with tempfile.TemporaryDirectory() as folder:
         rows, fps = look(render(scene, Path(folder) / "ball.mp4"))
+    seen = found(scene, rows)
     return {
         "planted": {name: _mean([run[name] for run in runs]) for name in runs[0]},
         "rendered": compare(scene, rows),
-        "found": found(scene, rows),
+        "found": seen,
+        "sentences": [
+            f"Of the frames with the ball in sight, the detector has it in {seen['detector']:.0%} of those it looks at, "
+            f"the cue in {seen['cue']:.0%}; the first pass runs at {fps:.1f} fps."
+        ],
         "first_pass_fps": round(fps, 1),
         "hidden": round(float(scene.hidden.mean()), 3),
         "scenes": {"seeds": len(seeds), "seconds": seconds, "rendered_seconds": rendered_seconds},
@@ -207,9 +212,4 @@ def tables(figures: dict[str, Any]) -> list[Table | str]:
                 f"{row['p99_jerk']:.1f}", f"{row['p99_jerk'] / naive:.1%}", f"{row['reversals_per_minute']:.1f}",
             )  # fmt: skip
         made.append(table)
-    seen = figures["found"]
-    made.append(
-        f"Of the frames with the ball in sight, the detector has it in {seen['detector']:.0%} of those it looks at, the "
-        f"cue in {seen['cue']:.0%}; the first pass runs at {figures['first_pass_fps']} fps."
-    )
     return made
