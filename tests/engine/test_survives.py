@@ -166,6 +166,19 @@ def test_attention_survives_twenty_kills(tmp_path, clip):
     _kill_attention(tmp_path, clip, 20, 5)
 
 
+def test_follow_survives_kills(tmp_path):
+    """The short form: two kills, in whichever pass they fall."""
+    more = ("follow.detect_every=10", "hardware.batch_size=8")
+    whole = framelane.process_video(
+        WALKER, "follow", output=tmp_path / "whole.mp4", overrides=_as_dict((*SETTINGS, *more))
+    )
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    results, _ = kill_and_resume(folder, "follow", WALKER, 2, 3, 6, *more)
+    assert all(result == frame_hashes(whole.output_path) for result in results)
+    assert json.loads((folder / "out.report.json").read_text())["metrics"] == whole.report["metrics"]
+
+
 def test_reprocessing_is_at_most_one_segment_plus_look_ahead(tmp_path):
     """Counted by the processor itself: frames given to infer beyond those of an uninterrupted run."""
     seen: list[int] = []

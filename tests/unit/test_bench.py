@@ -263,6 +263,13 @@ def test_fields_have_the_size_the_processor_gives_them():
     assert attention.field_size((90, 160)) == (90, 160)
 
 
+@pytest.fixture(scope="module")
+def tiny_follow():
+    from framelane.bench import follow
+
+    return follow.measure(seconds=3, rendered_seconds=0.8)
+
+
 @pytest.mark.parametrize("name", bench.NAMES)
 def test_both_forms_are_printed(name, request, monkeypatch, capsys):
     figures = request.getfixturevalue(f"tiny_{name}")

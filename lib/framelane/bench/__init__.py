@@ -12,7 +12,7 @@ from framelane.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-NAMES = ("attention", "engine", "faceswap", "motion", "tracking", "video")
+NAMES = ("attention", "depth", "engine", "faceswap", "follow", "motion", "pose", "tracking", "video")
 
 
 def run(name: str, as_json: bool, faithfulness: bool = False, quick: bool = False, size: str | None = None) -> None:

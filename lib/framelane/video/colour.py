@@ -112,13 +112,14 @@ def from_rgb(rgb: np.ndarray, tags: ColourTags, pixel_format: str) -> Any:
     )
 
 
-def resized(frame: Any, size: tuple[int, int], tags: ColourTags) -> Any:
-    """A decoded frame made smaller, by area, without a change of pixel format, matrix or range.
+def resized(frame: Any, size: tuple[int, int], tags: ColourTags, pixel_format: str | None = None) -> Any:
+    """A decoded frame made smaller, by area, without a change of matrix or range.
 
     Args:
         frame: an ``av.VideoFrame``, or a :class:`~framelane.video.surface.Surface`, which stays on its device.
         size: coded (width, height).
         tags: the clip's colour tags.
+        pixel_format: another format of the same colour model; None keeps the frame's own.
     """
     if isinstance(frame, Surface):
         from framelane.video.resample import resize
@@ -130,7 +131,7 @@ def resized(frame: Any, size: tuple[int, int], tags: ColourTags) -> Any:
         _unsited(frame),
         width=size[0],
         height=size[1],
-        format="gbrp" if frame.format.name == "pal8" else None,  # a palette cannot be resampled
+        format="gbrp" if frame.format.name == "pal8" else pixel_format,  # a palette cannot be resampled
         src_colorspace=matrix,
         dst_colorspace=matrix,
         src_color_range=range_,

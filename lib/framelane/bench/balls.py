@@ -1,0 +1,158 @@
+"""A planted truth for the virtual camera: a ball that flies, bounces, rolls behind pillars, and has a double.
+
+Nothing is drawn unless asked for: the path alone is enough for planted detections.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+SIZE = (960, 540)
+RATE = 30
+RADIUS = 9.0
+BALL, DOUBLE = (236, 120, 24), (70, 130, 235)  # RGB: an orange ball, a blue one
+_GRAVITY, _BOUNCE = 700.0, 0.82  # pixels a second squared; speed kept by a bounce
+_FLOOR = 470.0
+_PILLARS = ((250, 60), (610, 90), (800, 40))  # left edge and width
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Of n frames, in pixels.
+
+    Attributes:
+        times: seconds, ``(n,)``.
+        ball: its true middle, ``(n, 2)``.
+        hidden: bool ``(n,)``: behind a pillar.
+        double: the false ball's middle, ``(n, 2)``; NaN while it is not there.
+        litter: the middle of a thing of the ball's colour that lies still.
+    """
+
+    times: Array
+    ball: Array
+    hidden: npt.NDArray[np.bool_]
+    double: Array
+    litter: tuple[float, float] = (120.0, 505.0)
+
+
+def make_scene(seconds: float = 30.0, seed: int = 1) -> Scene:
+    """A ball under gravity that bounces off the floor and off both walls, and is kicked anew now and then.
+
+    The false ball crosses the picture every few seconds, straight and fast.
+    """
+    rng = np.random.default_rng(seed)
+    count = round(seconds * RATE)
+    place, speed = np.array([480.0, 200.0]), np.array([220.0, 0.0])
+    ball, double = np.empty((count, 2)), np.full((count, 2), np.nan)
+    kick, inner = 0.0, 8
+    for i in range(count):
+        ball[i] = place
+        if i / RATE >= kick:
+            kick = i / RATE + rng.uniform(2.0, 4.0)
+            speed = np.array(
+                [
+                    rng.uniform(140, 380) * (1 if place[0] < 480 else -1),
+                    -np.sqrt(2 * _GRAVITY * rng.uniform(0.3, 1.0) * max(20.0, place[1] - 40)),
+                ]
+            )
+        for _ in range(inner):
+            speed[1] += _GRAVITY / RATE / inner
+            place = place + speed / RATE / inner
+            if place[1] > _FLOOR and speed[1] > 0:
+                place[1], speed = _FLOOR, speed * np.array([0.98, -_BOUNCE])
+            if (place[0] < 40 and speed[0] < 0) or (place[0] > SIZE[0] - 40 and speed[0] > 0):
+                speed[0] *= -0.9
+    for start in range(RATE, count, 5 * RATE):
+        high, way = rng.uniform(80, 400), rng.choice([-1, 1])
+        for k in range(min(2 * RATE, count - start)):
+            double[start + k] = (480 + way * (480 - 480 * k / RATE), high + 25 * np.sin(k / 6))
+    hidden = np.zeros(count, bool)
+    for left, wide in _PILLARS:
+        hidden |= (ball[:, 0] > left - RADIUS) & (ball[:, 0] < left + wide + RADIUS)
+    return Scene(np.arange(count) / RATE, ball, hidden, double)
+
+
+def planted(scene: Scene, seed: int = 2, missed: float = 0.12, noise: float = 3.0) -> list[dict[str, Any]]:
+    """Rows as a first pass writes them, from the truth: noisy, with misses, occlusions, the double and litter."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i, time in enumerate(scene.times):
+        tracks = []
+        seen = [(scene.ball[i], rng.uniform(0.4, 0.9))] if not scene.hidden[i] and rng.random() > missed else []
+        if not np.isnan(scene.double[i, 0]):
+            seen.append((scene.double[i], rng.uniform(0.4, 0.95)))
+        if rng.random() < 0.5:
+            seen.append((np.array(scene.litter), rng.uniform(0.2, 0.6)))
+        for place, score in seen:
+            x, y = place + rng.normal(0, noise, 2)
+            tracks.append([0, "ball", x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS, float(score)])
+        rows.append({"frame": i, "time": float(time), "cut": i == 0, "tracks": tracks})
+    return rows
+
+
+def background(seed: int = 3) -> npt.NDArray[np.uint8]:
+    """Texture at several scales, with pillars left out: uint8 ``(H, W, 3)`` RGB."""
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    picture = np.zeros((SIZE[1], SIZE[0], 3), np.float32)
+    for cells, strength in ((8, 45), (30, 30), (120, 22), (480, 10)):
+        rough = rng.normal(0, 1, (cells * 9 // 16 + 1, cells, 3)).astype(np.float32)
+        picture += strength * cv2.resize(rough, SIZE, interpolation=cv2.INTER_CUBIC)
+    picture += np.array([88, 104, 84], np.float32)
+    picture[int(_FLOOR + RADIUS) :] *= 0.8
+    return np.asarray(np.clip(picture, 0, 255), np.uint8)
+
+
+def render(scene: Scene, path: Path, seed: int = 3) -> Path:
+    """The scene as an H.264 clip, blurred by motion as a camera with a half-open shutter blurs, with sensor noise."""
+    import av
+
+    ground, rng = background(seed), np.random.default_rng(seed + 1)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE, options={"crf": "20", "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"  # type: ignore[attr-defined]
+        stream.time_base = Fraction(1, RATE)
+        for i in range(len(scene.times)):
+            picture = picture_of(scene, i, ground) + rng.normal(0, 2.0, ground.shape)
+            frame = av.VideoFrame.from_ndarray(np.clip(picture, 0, 255).astype(np.uint8), format="rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, RATE)
+            container.mux(stream.encode(frame))  # type: ignore[attr-defined]
+        container.mux(stream.encode(None))  # type: ignore[attr-defined]
+    return path
+
+
+def picture_of(scene: Scene, i: int, ground: npt.NDArray[np.uint8]) -> Array:
+    """One frame without noise, float64 ``(H, W, 3)`` RGB."""
+    picture = ground.astype(np.float64)
+    _disk(picture, [scene.litter], BALL)
+    for places, colour in ((scene.double, DOUBLE), (scene.ball, BALL)):
+        if not np.isnan(places[i, 0]):
+            before = places[max(0, i - 1)]
+            velocity = np.zeros(2) if np.isnan(before[0]) else places[i] - before
+            _disk(picture, [tuple(places[i] + velocity * part) for part in (-0.25, 0.0, 0.25)], colour)
+    for left, wide in _PILLARS:
+        picture[100:, left : left + wide] = ground[100:, left : left + wide, ::-1] * 0.6 + 20
+    return picture
+
+
+def _disk(picture: Array, middles: list[Any], colour: tuple[int, int, int]) -> None:
+    """A shaded disk, anti-aliased; the mean of several is a blurred one."""
+    x1, y1 = (int(min(m[a] for m in middles) - RADIUS - 2) for a in (0, 1))
+    x2, y2 = (int(max(m[a] for m in middles) + RADIUS + 3) for a in (0, 1))
+    x1, y1, x2, y2 = max(0, x1), max(0, y1), min(SIZE[0], x2), min(SIZE[1], y2)
+    if x1 >= x2 or y1 >= y2:
+        return
+    y, x = np.mgrid[y1:y2, x1:x2]
+    covered = np.mean([np.clip(RADIUS + 0.5 - np.hypot(x - m[0], y - m[1]), 0, 1) for m in middles], axis=0)[..., None]
+    shade = 1.0 - 0.25 * ((y - middles[0][1]) / RADIUS).clip(-1, 1)[..., None]
+    part = picture[y1:y2, x1:x2]
+    part[:] = part * (1 - covered) + np.array(colour) * shade * covered

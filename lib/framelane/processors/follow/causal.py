@@ -1,0 +1,132 @@
+"""A camera that knows no future, for live pictures: the same limits, the same dead zone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from framelane.processors.follow.crop import Window
+from framelane.processors.follow.framing import Framing
+from framelane.processors.follow.path import Limits
+from framelane.sections.follow import FollowSettings
+
+_HASTE = 2.5  # 1/s: how quickly a distance is made up
+_BRAKE_S = 0.8
+_ZOOM_S = 2.0  # time constant of the zoom
+_TRUST_S = 0.25  # of the speed that is measured
+
+
+@dataclass
+class _Axis:
+    """One axis in window widths: position, speed and acceleration, each changed only as fast as the next allows."""
+
+    limits: Limits
+    place: float = 0.0
+    speed: float = 0.0
+    push: float = 0.0
+
+    def step(self, target: float, drift: float, dt: float) -> None:
+        """Move for ``dt`` seconds towards ``target``, which itself moves at ``drift``."""
+        limits = self.limits
+        # As fast as it can still brake: v = sqrt(2 a d), with some of the acceleration kept back.
+        gap = target - self.place
+        wanted = drift + float(
+            np.clip(_HASTE * gap, -np.sqrt(limits.acceleration * abs(gap)), np.sqrt(limits.acceleration * abs(gap)))
+        )
+        wanted = float(np.clip(wanted, -limits.speed, limits.speed))
+        push = float(np.clip((wanted - self.speed) * 2 * _HASTE, -limits.acceleration, limits.acceleration))
+        self.push += float(np.clip(push - self.push, -limits.jerk * dt, limits.jerk * dt))
+        self.speed = float(np.clip(self.speed + self.push * dt, -limits.speed, limits.speed))
+        self.place += self.speed * dt
+
+    def stop_at(self, low: float, high: float) -> None:
+        """Stay within the frame: at its edge there is no further."""
+        if not low <= self.place <= high:
+            self.place, self.speed, self.push = min(max(self.place, low), max(low, high)), 0.0, 0.0
+
+
+@dataclass
+class CausalCamera:
+    """One window a frame, from the past alone.
+
+    Args:
+        framing: sizes.
+        limits: in window widths and seconds.
+        options: dead zone and zoom.
+    """
+
+    framing: Framing
+    limits: Limits
+    options: FollowSettings
+    _axes: list[_Axis] = field(default_factory=list)
+    _zoom: float = 0.0
+    _time: float | None = None
+    _seen: tuple[float, tuple[float, float]] | None = None
+    _drift: tuple[float, float] = (0.0, 0.0)
+
+    def step(self, time: float, place: tuple[float, float] | None, certainty: float, *, cut: bool = False) -> Window:
+        """The window of the next frame.
+
+        Args:
+            time: its seconds.
+            place: the subject's middle in pixels of the displayed frame; None where it is not seen: the camera rests.
+            certainty: 0 to 1.
+            cut: another scene begins: the camera jumps.
+        """
+        unit = self.framing.widest[0] / self.options.zoom_min
+        if cut or self._time is None or not self._axes:
+            self._begin(place, unit)
+        dt = 0.0 if self._time is None or cut else max(1e-3, time - self._time)
+        self._time = time
+        self._measure(time, place, unit)
+        self._approach(certainty if place else 0.0, dt)
+        size = tuple(side / self._zoom for side in self.framing.widest)
+        edges = []
+        for axis in (0, 1):
+            own = self._axes[axis]
+            low, high = size[axis] / 2 / unit, (self.framing.frame[axis] - size[axis] / 2) / unit
+            if dt and high > low:
+                target, drift = self._target(axis, size[axis] / unit, own.place, unit)
+                held = min(max(target, low), high)
+                own.step(held, drift if held == target else 0.0, dt)
+            own.stop_at(low, high)
+            edges.append(
+                min(max(own.place * unit - size[axis] / 2, 0.0), max(0.0, self.framing.frame[axis] - size[axis]))
+            )
+        return Window(edges[0], edges[1], min(size[0], self.framing.frame[0]), min(size[1], self.framing.frame[1]))
+
+    def _begin(self, place: tuple[float, float] | None, unit: float) -> None:
+        middle = place or (self.framing.frame[0] / 2, self.framing.frame[1] / 2)
+        self._axes = [_Axis(self.limits, value / unit) for value in middle]
+        self._zoom, self._seen, self._drift = self.options.zoom_min, None, (0.0, 0.0)
+
+    def _measure(self, time: float, place: tuple[float, float] | None, unit: float) -> None:
+        if place is None:
+            return
+        if self._seen is not None and time > self._seen[0]:
+            before, old = self._seen
+            share = 1 - float(np.exp(-(time - before) / _TRUST_S))
+            speed = [(place[axis] - old[axis]) / unit / (time - before) for axis in (0, 1)]
+            self._drift = tuple(d + share * (s - d) for d, s in zip(self._drift, speed, strict=True))  # type: ignore[assignment]
+        self._seen = (time, place)
+
+    def _target(self, axis: int, size: float, here: float, unit: float) -> tuple[float, float]:
+        """Where to go: nowhere while the subject is inside the dead zone, else to where it is at the zone's edge."""
+        if self._seen is None or self._time is None:
+            return here, 0.0
+        age = self._time - self._seen[0]
+        fading = float(np.exp(-age / _BRAKE_S))
+        subject = self._seen[1][axis] / unit + self._drift[axis] * _BRAKE_S * (1 - fading)
+        half = self.options.dead_zone / 2 * size
+        off = subject - here
+        if abs(off) <= half:
+            return here, 0.0
+        return subject - float(np.sign(off)) * half, self._drift[axis] * fading
+
+    def _approach(self, certainty: float, dt: float) -> None:
+        fast = float(np.hypot(*self._drift))
+        wanted = self.options.zoom_min + (self.options.zoom_max - self.options.zoom_min) * certainty * max(
+            0.0, 1 - fast
+        )
+        self._zoom += (1 - float(np.exp(-dt / _ZOOM_S))) * (wanted - self._zoom)
