@@ -3,7 +3,8 @@
 ``start`` (clip, output, frames, resumed_at_frame, device, decoder, encoder, profile, mode, …), ``progress`` (frame,
 frames, fps, eta_s, stage_ms; ``ram`` in %, and ``gpu`` with load and memory in %, °C and W where there is one), ``segment``
 (index, frames), ``sealing``, ``degraded``, ``recovered`` and ``warning`` (message), ``done`` (output, …), ``failed`` and
-``cancelled`` (message).
+``cancelled`` (message). A processor may add its own, with a message: ``alert`` (frame, time, track, class, zone, distance,
+ttc) of ``depth``.
 """
 
 from __future__ import annotations

@@ -44,6 +44,8 @@ class Context:
         degrade: takes a sentence on what works less well than asked for, and why (promises 4 and 5).
         own: the dotted keys of the settings that the user gave, not a default, profile or mode.
         models: the models in use, for the report: name, sha256, licence.
+        tell: takes an event of the processor's own, as in ``{"event": "alert", "message": "...", ...}``; JSON-able. After a
+            kill, events of the unfinished segment come again: the rows are what lasts.
     """
 
     settings: Settings
@@ -53,6 +55,7 @@ class Context:
     degrade: Callable[[str], None] = lambda _: None
     own: frozenset[str] = frozenset()
     models: list[dict[str, Any]] = field(default_factory=list)
+    tell: Callable[[dict[str, Any]], None] = lambda _: None
 
 
 @dataclass(frozen=True)
