@@ -1,7 +1,7 @@
 """Depth Anything V2 (Yang et al. 2024, arXiv 2406.09414) through ``transformers``: relative, and metric in- and outdoors.
 
-Weights are a folder with ``config.json`` and ``model.safetensors``, as model hubs hold them. Nothing is unpickled, no code of
-the folder runs, and nothing is looked up on the network.
+Weights are a folder with ``config.json`` and ``model.safetensors``, as model hubs hold them. Nothing is unpickled, no
+code of the folder runs, and nothing is looked up on the network.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _opened(folder: Path) -> Any:
     unfilled = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in about[kind])
     if unfilled:
         raise FramelaneError(
-            f"The weights in {folder} do not fit Depth Anything: {len(unfilled)} of its tensors are missing or have another "
-            f"shape, the first is {unfilled[0]}."
+            f"The weights in {folder} do not fit Depth Anything: {len(unfilled)} of its tensors are missing or have "
+            f"another shape, the first is {unfilled[0]}."
         )
     return model

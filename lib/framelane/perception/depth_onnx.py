@@ -1,7 +1,7 @@
 """Depth from an ONNX file: of the catalogue, a user's own, or YOLO26-depth as ``ultralytics`` exports it.
 
-The file takes float32 or float16 ``(1, 3, h, w)``, fixed or free, and gives ``(1, h, w)`` or ``(1, 1, h, w)``. What it gives
-(metric, relative) and takes (imagenet, unit) is written into the file's metadata as ``framelane.kind`` and
+The file takes float32 or float16 ``(1, 3, h, w)``, fixed or free, and gives ``(1, h, w)`` or ``(1, 1, h, w)``. What it
+gives (metric, relative) and takes (imagenet, unit) is written into the file's metadata as ``framelane.kind`` and
 ``framelane.normalisation``, or said in the settings, which win.
 """
 
@@ -72,7 +72,9 @@ class OnnxDepth(DepthEstimator):
                 f"The depth model {self.path} failed on a frame of {width}x{height} ({chain(error)})."
             ) from error
         if found.size != found.shape[-1] * found.shape[-2]:
-            raise FramelaneError(f"The depth model {self.path} gives {found.shape}; one map a frame, (1, h, w), is wanted.")
+            raise FramelaneError(
+                f"The depth model {self.path} gives {found.shape}; one map a frame, (1, h, w), is wanted."
+            )
         return sane(found.reshape(found.shape[-2:]), self.kind)
 
     def _size(self, frame: tuple[int, int]) -> tuple[int, int]:
@@ -115,8 +117,8 @@ class YoloDepth(OnnxDepth):
 
     name = "yolo"
     notice = (
-        f"depth.model=yolo: Ultralytics YOLO and its weights are licensed under {YOLO_LICENCE}, or commercially by Ultralytics "
-        "(https://ultralytics.com/license); without that take Depth Anything V2 Small (Apache-2.0)."
+        f"depth.model=yolo: Ultralytics YOLO and its weights are licensed under {YOLO_LICENCE}, or commercially by "
+        "Ultralytics (https://ultralytics.com/license); without that take Depth Anything V2 Small (Apache-2.0)."
     )
 
     def __init__(self, path: Path, options: DepthOptions) -> None:
@@ -145,7 +147,7 @@ def yolo_path() -> Path:
 def _missing(path: Path) -> str:
     install = "" if importlib.util.find_spec("ultralytics") else "pip install ultralytics, then "
     return (
-        f"depth.model=yolo found no weights at {path}; run: {install}yolo export model={path.stem}.pt format=onnx, and move "
-        f"{path.name} there. They are licensed under {YOLO_LICENCE}, as is the package ultralytics. Or take "
+        f"depth.model=yolo found no weights at {path}; run: {install}yolo export model={path.stem}.pt format=onnx, and "
+        f"move {path.name} there. They are licensed under {YOLO_LICENCE}, as is the package ultralytics. Or take "
         "depth.model=depth_anything_v2_metric_outdoor (Apache-2.0)."
     )

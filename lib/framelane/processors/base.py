@@ -16,6 +16,7 @@ from framelane.provenance import Provenance
 from framelane.schema import Settings
 from framelane.video.clip import Clip
 from framelane.video.frames import FrameBatch
+from framelane.video.tones import Tone
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,14 @@ class Processor(ABC):
             OSError: the disk is full.
         """
         raise NotImplementedError(f"{self.name} names {suffix} among its exports and does not write it")
+
+    def tones(self, rows: Iterable[dict[str, Any]]) -> list[Tone]:
+        """Short tones for the output's sound, in order, seconds counted from the first frame; none leaves the sound alone.
+
+        Args:
+            rows: of all segments, in the order of the frames.
+        """
+        return []
 
     def moments(self, metrics: Mapping[str, Any]) -> list[Moment]:
         """What is shown on the contact sheet beside the output; none makes no sheet.

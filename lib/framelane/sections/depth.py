@@ -15,13 +15,13 @@ class DepthSettings(Section):
     model: str = Field(
         "depth_anything_v2_metric_outdoor",
         min_length=1,
-        description="what measures depth: a name of the catalogue's task depth, `yolo` (YOLO26-depth, AGPL-3.0, an ONNX file "
-        "that you exported yourself), the path of an .onnx file, or none",
+        description="what measures depth: a name of the catalogue's task depth, yolo (YOLO26-depth, AGPL-3.0, an ONNX "
+        "file that you exported yourself), the path of an .onnx file, or none",
     )
     kind: Literal["metric", "relative"] | None = Field(
         None,
-        description="what your own .onnx file gives: metric (metres) or relative (inverse depth of unknown scale); null reads "
-        "it from the file's metadata",
+        description="what your own .onnx file gives: metric (metres) or relative (inverse depth of unknown scale); null "
+        "reads it from the file's metadata",
     )
     normalisation: Literal["imagenet", "unit"] = Field(
         "imagenet",
@@ -42,9 +42,7 @@ class DepthSettings(Section):
         "nano", description="how large a detector, where it comes in sizes"
     )
     tracker: Literal["bytetrack", "botsort"] = Field("bytetrack", description="what gives objects lasting numbers")
-    detect_every: int = Field(
-        2, ge=1, le=10, description="detect on every N-th frame; boxes between are interpolated"
-    )
+    detect_every: int = Field(2, ge=1, le=10, description="detect on every N-th frame; boxes between are interpolated")
     detection_threshold: float = Field(0.35, ge=0.05, le=0.95, description="lowest detection score that starts a track")
     classes: list[str] = Field(default_factory=list, description="COCO class names to keep; empty keeps all")
     cut_threshold: float = Field(
@@ -69,10 +67,16 @@ class DepthSettings(Section):
     danger_s: float = Field(1.5, ge=0, le=60, description="seconds to collision at and below which it is danger")
     warning_s: float = Field(3.0, ge=0, le=60, description="seconds to collision at and below which it is warning")
     danger_share: float = Field(
-        0.8, gt=0, le=1, description="where the distance is unknown: share of the picture's height at which a box is danger"
+        0.8,
+        gt=0,
+        le=1,
+        description="where the distance is unknown: share of the picture's height at which a box is danger",
     )
     warning_share: float = Field(
-        0.5, gt=0, le=1, description="where the distance is unknown: share of the picture's height at which it is warning"
+        0.5,
+        gt=0,
+        le=1,
+        description="where the distance is unknown: share of the picture's height at which it is warning",
     )
     hysteresis: float = Field(
         0.15, ge=0, le=1, description="a zone is left only this share beyond the limit at which it is entered"

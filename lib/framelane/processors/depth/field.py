@@ -24,7 +24,7 @@ _STILL = 0.3  # pixels of the flow since the depth frame before; what moves less
 _FEWEST = 0.05  # share of the picture that must stand still for its scale to be compared
 _LARGEST = 0.2  # a change of scale beyond this share is no flicker of the model and is left alone
 _APART = {"metric": 0.25, "relative": 0.12}
-"""Where both ways disagree by more (share of the depth; inverse depth) one saw something else: the nearer in time counts."""
+"""Where both ways disagree by more (share of the depth; inverse depth) one saw something else; the nearer counts."""
 _PERCENTILES = (2, 98)
 
 

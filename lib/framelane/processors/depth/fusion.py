@@ -16,6 +16,9 @@ MARGIN = 0.2
 _EDGE = 0.01  # share of the frame within which a box touches its border, so that its height is not the object's
 _SAMPLES = 24  # of a track's past, at most; closer ones are left out
 _LEAST_S, _FEWEST = 0.2, 4  # of the past that a slope needs
+_GROWTH_S = 0.6  # of the past that a box's growth needs: detectors' boxes breathe
+_SURE = 3.0  # times the spread around its line that a change must be, to be believed
+_TALLEST_FAR = 0.12  # share of the frame's height; the growth of smaller boxes is their detector's
 _SLOWEST = 0.1  # metres a second; slower is standing
 _LEAST_GROWTH = 0.05  # share a second; a box that grows slower is not said to come nearer
 
@@ -118,6 +121,21 @@ def slope(samples: list[tuple[float, float]]) -> float | None:
     return float(np.median((value[later] - value[earlier])[kept] / apart[kept]))
 
 
+def is_sure(samples: list[tuple[float, float]], slope_: float, span: float) -> bool:
+    """Whether a past is long enough, and changes by clearly more than it scatters around its line.
+
+    Args:
+        samples: (seconds, value), oldest first.
+        slope_: :func:`slope` of it.
+        span: seconds that it must cover.
+    """
+    time, value = np.array(samples, np.float64).T
+    off = value - slope_ * time
+    spread = 1.4826 * float(np.median(np.abs(off - np.median(off))))
+    covered = float(time[-1] - time[0])
+    return covered >= span - 1e-6 and abs(slope_) * covered > _SURE * spread
+
+
 @dataclass
 class Histories:
     """The recent past of every object, for speeds.
@@ -138,7 +156,7 @@ class Histories:
             self._add(self.distances.setdefault(track.index, []), time, distance)
         _, y1, _, y2 = track.box
         edge = _EDGE * frame[0]
-        if y1 > edge and y2 < frame[0] - edge and y2 - y1 > 1:
+        if y1 > edge and y2 < frame[0] - edge and y2 - y1 > _TALLEST_FAR * frame[0]:
             self._add(self.heights.setdefault(track.index, []), time, math.log(y2 - y1))
 
     def _add(self, samples: list[tuple[float, float]], time: float, value: float) -> None:
@@ -154,8 +172,16 @@ class Histories:
         return None if found is None else -found
 
     def growth(self, index: int) -> float | None:
-        """Share a second by which its box grows."""
-        return slope(self.heights.get(index, []))
+        """Share a second by which its box grows; None where it is too small, or too unsteady, to tell."""
+        samples = self.heights.get(index, [])
+        found = slope(samples)
+        return found if found is not None and is_sure(samples, found, _GROWTH_S) else None
+
+    def comes(self, index: int) -> bool:
+        """Whether a track surely comes nearer, by its distances."""
+        samples = self.distances.get(index, [])
+        found = slope(samples)
+        return found is not None and -found > _SLOWEST and is_sure(samples, found, _LEAST_S)
 
     def forget(self, time: float) -> None:
         """Drop tracks that were not seen for longer than the window."""
@@ -216,7 +242,7 @@ def measure(
     closing, growth = histories.closing(track.index), histories.growth(track.index)
     ttc = None
     if distance is not None:
-        ttc = distance / closing if closing is not None and closing > _SLOWEST else None
+        ttc = distance / closing if closing is not None and histories.comes(track.index) else None
     elif growth is not None and growth > _LEAST_GROWTH:
         ttc = 1 / growth
     side, angle = bearing(track.box, frame[1], fov)

@@ -36,10 +36,8 @@ def coloured(depth: np.ndarray, kind: str, near: float, far: float) -> np.ndarra
     """
     import cv2
 
-    if kind == "metric":
-        share = np.log(far / np.clip(depth, near, far)) / math.log(far / near)
-    else:
-        share = np.clip(depth, 0, 1)
+    metric = kind == "metric"
+    share = np.log(far / np.clip(depth, near, far)) / math.log(far / near) if metric else np.clip(depth, 0, 1)
     levels = np.asarray(share * 235 + 10.5, np.uint8)  # Turbo's ends are nearly black
     return np.asarray(cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB))
 
@@ -54,7 +52,9 @@ class Picture:
         names: of the depth model and the detector, for the legend.
     """
 
-    def __init__(self, options: DepthSettings, frame: tuple[int, int], kind: str | None, names: tuple[str, str]) -> None:
+    def __init__(
+        self, options: DepthSettings, frame: tuple[int, int], kind: str | None, names: tuple[str, str]
+    ) -> None:
         self.options, self.frame, self.kind = options, frame, kind
         self.boxes = Boxes(tint=0.08)
         unknown = "" if kind == "metric" else "\ndistance unknown: zones by box size"
@@ -66,9 +66,7 @@ class Picture:
         """(width, height) of what comes out, where it is not the clip's own."""
         return (2 * self.frame[1], self.frame[0] - self.frame[0] % 2) if self.beside else None
 
-    def draw(
-        self, rgb: torch.Tensor, depth: np.ndarray | None, found: Sequence[tuple[Measured, Zone]]
-    ) -> torch.Tensor:
+    def draw(self, rgb: torch.Tensor, depth: np.ndarray | None, found: Sequence[tuple[Measured, Zone]]) -> torch.Tensor:
         """Draw on a copy of a frame.
 
         Args:
@@ -237,7 +235,9 @@ def _radar_base(side: int, half: float, danger: float, warning: float, far: floa
         draw.arc((x - radius, y - radius, x + radius, y + radius), -90 - half, -90 + half, fill=(*colour, 255), width=1)
         left = math.radians(half)
         spot = (x + radius * math.sin(left) + 2, y - radius * math.cos(left))
-        draw.text(spot, drawable(f"{metres:g}"), font=face, fill=_FAINT if metres == far else (*colour, 255), anchor="lm")
+        draw.text(
+            spot, drawable(f"{metres:g}"), font=face, fill=_FAINT if metres == far else (*colour, 255), anchor="lm"
+        )
     for sign in (-1, 1):
         edge = math.radians(sign * half)
         draw.line((x, y, x + reach * math.sin(edge), y - reach * math.cos(edge)), fill=(_GREY, _GREY, _GREY, 255))

@@ -22,12 +22,13 @@ from framelane.processors.depth.field import DepthLane, Frame, field_size, to_fi
 from framelane.processors.depth.fusion import MARGIN, Histories, Measured, measure
 from framelane.processors.depth.picture import Picture
 from framelane.processors.depth.sources import both, open_detector, open_estimator
-from framelane.processors.depth.tables import alert_row, fold, row, sentence, write_alerts, write_objects
+from framelane.processors.depth.tables import alert_row, fold, row, sentence, tones_of, write_alerts, write_objects
 from framelane.processors.depth.zones import Alert, Zones
 from framelane.sections.depth import DepthSettings
 from framelane.video.clip import Clip
 from framelane.video.frames import FrameBatch
 from framelane.video.scale import at_size
+from framelane.video.tones import Tone
 
 _MOST_EVERY = 30  # frames from one depth frame to the next at most: frames wait for it in memory
 _MOST_DETECT = 10
@@ -54,7 +55,10 @@ def thinned(options: DepthSettings, stride: int) -> DepthSettings:
     """The options with ``hardware.stride`` worked into how often models run."""
     if stride == 1:
         return options
-    every = {"every": min(_MOST_EVERY, options.every * stride), "detect_every": min(_MOST_DETECT, options.detect_every * stride)}
+    every = {
+        "every": min(_MOST_EVERY, options.every * stride),
+        "detect_every": min(_MOST_DETECT, options.detect_every * stride),
+    }
     return options.model_copy(update=every)
 
 
@@ -80,7 +84,9 @@ class Depth(Processor):
         self.kind = self.estimator.kind if self.estimator else None
         self.history = history(options.detect_every)
         rate = float(clip.rate) / options.detect_every
-        self.boxes = BoxLane(load_tracker(options.tracker, rate=rate, threshold=options.detection_threshold), self.frame)
+        self.boxes = BoxLane(
+            load_tracker(options.tracker, rate=rate, threshold=options.detection_threshold), self.frame
+        )
         self.lane = DepthLane(self.kind, options.consistency_s) if self.kind else None
         self.histories = Histories(options.window_s)
         self.zones = Zones(options, height)
@@ -225,6 +231,10 @@ class Depth(Processor):
     def export(self, suffix: str, rows: Iterable[dict[str, Any]], path: Path) -> None:
         """``.objects.csv`` and ``.alerts.csv``."""
         {".objects.csv": write_objects, ".alerts.csv": write_alerts}[suffix](rows, path)
+
+    def tones(self, rows: Iterable[dict[str, Any]]) -> list[Tone]:
+        """One at every alert, where ``depth.tones`` asks for it."""
+        return tones_of(rows) if self.options.tones else []
 
     def close(self) -> None:
         """Release the models."""

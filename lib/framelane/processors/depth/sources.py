@@ -32,13 +32,23 @@ def open_detector(context: Context) -> Detector:
     """
     options = context.settings.depth
     same = {key: getattr(options, key) for key in _SHARED}
-    settings = context.settings.model_copy(
-        update={"attention": context.settings.attention.model_copy(update=same)}
-    )
+    settings = context.settings.model_copy(update={"attention": context.settings.attention.model_copy(update=same)})
     try:
-        return open_attentions(replace(context, settings=settings))
+        return open_attentions(
+            replace(
+                context,
+                settings=settings,
+                warn=lambda said: context.warn(_ours(said)),
+                degrade=lambda said: context.degrade(_ours(said)),
+            )
+        )
     except UsageError as error:
-        raise UsageError(str(error).replace("attention.", "depth.")) from error
+        raise UsageError(_ours(str(error))) from error
+
+
+def _ours(said: str) -> str:
+    """A sentence of the detectors with the settings' names that the user of ``depth`` knows."""
+    return said.replace("attention.", "depth.")
 
 
 def open_estimator(context: Context) -> DepthEstimator | None:
@@ -58,7 +68,9 @@ def open_estimator(context: Context) -> DepthEstimator | None:
     asked = context.device == "cuda" or "depth.model" in context.own
     try:
         path = store.resolve(wanted, fetch=asked, notify=context.warn)
-        name, options = ("onnx", _options(context, _kind_of(entry))) if path.is_file() else ("depth_anything", _options(context))
+        name, options = (
+            ("onnx", _options(context, _kind_of(entry))) if path.is_file() else ("depth_anything", _options(context))
+        )
         opened = kept("depth", (name, options, store.digest(wanted)), lambda: load_estimator(name, path, options))
     except UsageError:
         raise
@@ -75,7 +87,9 @@ def open_estimator(context: Context) -> DepthEstimator | None:
 
 def _own(wanted: str, context: Context) -> DepthEstimator:
     path = yolo_path() if wanted == "yolo" else Path(wanted).expanduser()
-    opened = load_estimator("yolo" if wanted == "yolo" else "onnx", path, _options(context, context.settings.depth.kind))
+    opened = load_estimator(
+        "yolo" if wanted == "yolo" else "onnx", path, _options(context, context.settings.depth.kind)
+    )
     weights = opened.own_weights or own_weights(path, "not known (your own file)")
     context.models.append({**weights, "provider": opened.provider})
     return _said(opened, context)
@@ -111,8 +125,8 @@ def _entry(name: str) -> catalog.Entry:
     found = next((entry for entry in known if entry.name == name), None)
     if found is None:
         raise UsageError(
-            f"depth.model: {name!r} is unknown; allowed are {', '.join(entry.name for entry in known)}, yolo, none, or the path "
-            "of an .onnx file."
+            f"depth.model: {name!r} is unknown; allowed are {', '.join(entry.name for entry in known)}, yolo, none, or the "
+            "path of an .onnx file."
         )
     return found
 

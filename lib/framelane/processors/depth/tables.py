@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from framelane.processors.depth.fusion import Measured
 from framelane.processors.depth.zones import Alert, Zone
+from framelane.video.tones import Tone
 
 MOST = 40
 """Objects in a row at most, the nearest first: a row stays small whatever a frame shows."""
@@ -16,12 +18,19 @@ _LISTED = 50  # tracks in the report
 _OBJECT = ("track", "class", "x1", "y1", "x2", "y2", "score", "distance_m", "nearness", "bearing", "angle_deg",
            "closing_mps", "ttc_s", "zone")  # fmt: skip
 _ALERT = ("track", "class", "zone", "distance_m", "bearing", "angle_deg", "closing_mps", "ttc_s")
+_PITCH = {"danger": 1320.0, "warning": 740.0}  # Hz
 UNKNOWN = "unknown"
 """What the tables say of a distance that is not known."""
 
 
 def row(
-    frame: int, time: float, found: Sequence[tuple[Measured, Zone]], alerts: Sequence[Alert], *, cut: bool, scale: float | None
+    frame: int,
+    time: float,
+    found: Sequence[tuple[Measured, Zone]],
+    alerts: Sequence[Alert],
+    *,
+    cut: bool,
+    scale: float | None,
 ) -> dict[str, Any]:
     """What is kept of a frame.
 
@@ -76,7 +85,12 @@ def alert_row(alert: Alert) -> dict[str, Any]:
     """An alert as plain data."""
     known = _known(alert.measured)
     track = alert.measured.track
-    return {"track": track.index, "class": track.name, "zone": alert.zone, **{k: known[k] for k in _ALERT if k in known}}
+    return {
+        "track": track.index,
+        "class": track.name,
+        "zone": alert.zone,
+        **{k: known[k] for k in _ALERT if k in known},
+    }
 
 
 def sentence(alert: Alert) -> str:
@@ -109,6 +123,22 @@ def _write(rows: Iterable[dict[str, Any]], path: Path, kind: str, columns: Seque
                 table.writerow((data["frame"], f"{data['time']:.3f}", *values))
 
 
+def tones_of(rows: Iterable[dict[str, Any]]) -> list[Tone]:
+    """A tone for every frame with alerts; where two would sound at once, the worse zone's."""
+    tones: list[Tone] = []
+    for data in rows:
+        zones = {item["zone"] for item in data.get("alerts", ())}
+        if not zones:
+            continue
+        tone = Tone(data["time"], pitch=_PITCH["danger" if "danger" in zones else "warning"])
+        if tones and tone.start < tones[-1].start + tones[-1].length:
+            if tone.pitch <= tones[-1].pitch:
+                continue
+            tones[-1] = replace(tones[-1], length=tone.start - tones[-1].start)
+        tones.append(tone)
+    return tones
+
+
 def fold(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Metrics of the whole clip, in one pass; memory grows with the number of tracks only."""
     tracks: dict[int, dict[str, Any]] = {}
@@ -128,7 +158,9 @@ def fold(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
             alerts[item["zone"]] = alerts.get(item["zone"], 0) + 1
         for item in data["objects"]:
             _note(tracks.setdefault(item["track"], {"class": item["class"], "frames": 0, "nearest_m": None}), item)
-    listed = sorted(tracks.items(), key=lambda pair: (pair[1]["nearest_m"] is None, pair[1]["nearest_m"] or 0.0, pair[0]))
+    listed = sorted(
+        tracks.items(), key=lambda pair: (pair[1]["nearest_m"] is None, pair[1]["nearest_m"] or 0.0, pair[0])
+    )
     distances = [track["nearest_m"] for track in tracks.values() if track["nearest_m"] is not None]
     return {
         "frames": total,
