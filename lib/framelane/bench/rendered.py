@@ -76,16 +76,18 @@ def scenes() -> list[Scene]:
         Scene("comes at 4 m/s", (Cuboid(lambda t: (0.1, 17.0 - 4 * t)),)),
         Scene("goes at 2 m/s, from 1.8 m", (Cuboid(lambda t: (0.1, 1.8 + 2 * t)),)),
         Scene("crosses at 7 m", (Cuboid(lambda t: (-3.0 + 1.5 * t, 7.0)),)),
-        Scene("camera walks at 1.4 m/s", (Cuboid(lambda t: (-0.3, 7.0)),), camera=lambda t: (0.0, 1.4 * t)),
+        Scene("camera walks at 1.4 m/s", (Cuboid(lambda _: (-0.3, 7.0)),), camera=lambda t: (0.0, 1.4 * t)),
     ]
 
 
 def still() -> Scene:
     """Nothing moves: whatever changes is the model's flicker."""
-    return Scene("stands at 8 m", (Cuboid(lambda t: (0.4, 8.0)),), seconds=3.0)
+    return Scene("stands at 8 m", (Cuboid(lambda _: (0.4, 8.0)),), seconds=3.0)
 
 
-def render(scene: Scene, time: float, flicker: float = 0.0) -> tuple[npt.NDArray[np.uint8], Array, npt.NDArray[np.int64]]:
+def render(
+    scene: Scene, time: float, flicker: float = 0.0
+) -> tuple[npt.NDArray[np.uint8], Array, npt.NDArray[np.int64]]:
     """One picture.
 
     Args:
@@ -110,9 +112,9 @@ def render(scene: Scene, time: float, flicker: float = 0.0) -> tuple[npt.NDArray
         nearer = hit < depth
         depth, seen = np.where(nearer, hit, depth).astype(np.float32), np.where(nearer, number, seen)
     x, y, z = across * depth, down * depth, depth
-    moved = np.zeros((*SIZE, 2), np.float32) + np.float32(eye)
+    moved = np.broadcast_to(np.array(eye, np.float32), (*SIZE, 2)).copy()
     for number, cuboid in enumerate(scene.cuboids, 1):  # an object's texture moves with it
-        moved[seen == number] = np.float32(eye) - np.float32(cuboid.place(time)) + np.float32(17.3 * number)
+        moved[seen == number] = np.array(eye, np.float32) - np.array(cuboid.place(time), np.float32) + 17.3 * number
     texture = _texture(x + moved[..., 0], y, z + moved[..., 1])
     texture[:_CORNER, :_CORNER] = 0.5 + 0.5 * flicker
     codes = np.array([0, *_CODES], np.float32)
@@ -195,7 +197,13 @@ def depth_model(path: Path, *, flickers: bool = False) -> Path:
     else:
         nodes.append(make.make_node("Identity", ["steady"], ["depth"]))
     numbers = {"spread": [spread], "nearest": [NEAREST], "swing": [2 * FLICKER], "least": [1 - FLICKER]}
-    places = {"two": [2], "three": [3], "channel": [1], "corner": [1, 1, 1], "corner_end": [2, _CORNER - 1, _CORNER - 1]}
+    places = {
+        "two": [2],
+        "three": [3],
+        "channel": [1],
+        "corner": [1, 1, 1],
+        "corner_end": [2, _CORNER - 1, _CORNER - 1],
+    }
     constants = [make.make_tensor(k, 1, [1], v) for k, v in numbers.items()]
     constants += [make.make_tensor(k, 7, [len(v)], v) for k, v in (places | {"all": [1, 2, 3]}).items()]
     about = {"framelane.kind": "metric", "framelane.normalisation": "unit"}
@@ -212,7 +220,7 @@ def detector_model(path: Path) -> Path:
     height, width = SIZE
     nodes = [make.make_node("Slice", ["rgb", "zero", "one", "channel"], ["red"])]
     rows = []
-    for k, code in enumerate(_CODES):
+    for k in range(len(_CODES)):
         nodes += [
             make.make_node("Sub", ["red", f"code{k}"], [f"off{k}"]),
             make.make_node("Abs", [f"off{k}"], [f"far{k}"]),
@@ -228,7 +236,9 @@ def detector_model(path: Path) -> Path:
         for axis in ("x", "y"):
             for last in (0, 1):
                 side = f"{axis}{last}_{k}"
-                nodes.append(make.make_node("ArgMax", [f"{axis}{k}"], [f"i_{side}"], axis=0, keepdims=1, select_last_index=last))
+                nodes.append(
+                    make.make_node("ArgMax", [f"{axis}{k}"], [f"i_{side}"], axis=0, keepdims=1, select_last_index=last)
+                )
                 nodes.append(make.make_node("Cast", [f"i_{side}"], [f"f_{side}"], to=1))
                 nodes.append(make.make_node("Add", [f"f_{side}", f"edge{last}"], [side]))
                 sides.append(side)
@@ -255,7 +265,9 @@ def _save(
     given = make.make_tensor_value_info("rgb", 1, [1, 3, *SIZE])
     made = [make.make_tensor_value_info(name, 1, shape) for name, shape in outputs]
     model = make.make_model(
-        make.make_graph(nodes, "planted", [given], made, constants), opset_imports=[make.make_opsetid("", 13)], ir_version=8
+        make.make_graph(nodes, "planted", [given], made, constants),
+        opset_imports=[make.make_opsetid("", 13)],
+        ir_version=8,
     )
     make.set_model_props(model, about)
     onnx.checker.check_model(model)

@@ -25,7 +25,7 @@ def doctor(
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="attention, engine, faceswap, motion or tracking.")],
+    name: Annotated[str, typer.Argument(help="attention, depth, engine, faceswap, motion or tracking.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
     faithfulness: Annotated[
         bool, typer.Option("--faithfulness", help="attention only: does the model use what its maps show?")

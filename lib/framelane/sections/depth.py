@@ -16,7 +16,8 @@ class DepthSettings(Section):
         "depth_anything_v2_metric_outdoor",
         min_length=1,
         description="what measures depth: a name of the catalogue's task depth, yolo (YOLO26-depth, AGPL-3.0, an ONNX "
-        "file that you exported yourself), the path of an .onnx file, or none",
+        "file that you exported yourself), the path of an .onnx file or of a "
+        "folder with Depth Anything's files, or none",
     )
     kind: Literal["metric", "relative"] | None = Field(
         None,

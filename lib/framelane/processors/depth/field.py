@@ -21,7 +21,7 @@ from framelane.processors.attention.motion import Step, compose, warp
 LONG_SIDE = 384
 """Pixels of a field's longer side: twice the flow's, so that edges stay sharper than what carries them."""
 _STILL = 0.3  # pixels of the flow since the depth frame before; what moves less stands still
-_FEWEST = 0.05  # share of the picture that must stand still for its scale to be compared
+_FEWEST = 0.4  # share of the picture that must stand still: else the camera moves, and what is still is just far away
 _LARGEST = 0.2  # a change of scale beyond this share is no flicker of the model and is left alone
 _APART = {"metric": 0.25, "relative": 0.12}
 """Where both ways disagree by more (share of the depth; inverse depth) one saw something else; the nearer counts."""

@@ -107,10 +107,12 @@ class Picture:
     def _mark(self, item: Measured, zone: Zone) -> Mark:
         return Mark(item.track.box, COLOURS[zone], label(item), (), item.track.seen)
 
-    def _furniture(self, out: torch.Tensor, found: Sequence[tuple[Measured, Zone]]) -> list[tuple[float, ...]]:
+    def _furniture(
+        self, out: torch.Tensor, found: Sequence[tuple[Measured, Zone]]
+    ) -> list[tuple[float, float, float, float]]:
         """Legend, scale and radar; what labels keep out of."""
         height, width = self.frame
-        taken: list[tuple[float, ...]] = []
+        taken: list[tuple[float, float, float, float]] = []
         if self.options.legend:
             families = list(COLOURS.items())
             rect = self.legend.rect(width, height, families)
@@ -127,7 +129,7 @@ class Picture:
             taken.append((width - side - margin, margin, width - margin, margin + patch.shape[0]))
         return taken
 
-    def _key(self, out: torch.Tensor) -> list[tuple[float, ...]]:
+    def _key(self, out: torch.Tensor) -> list[tuple[float, float, float, float]]:
         """The colours' scale at the top left."""
         if self.kind is None or not self.options.legend:
             return []
@@ -173,7 +175,7 @@ def _ticks(kind: str, near: float, far: float) -> list[tuple[float, str, str]]:
     ticks = [(0.0, f"{near:g} m", "lm"), (1.0, f"{far:g} m", "rm")]
     for metres in (1, 2, 5, 10, 20, 50, 100):
         share = math.log(metres / near) / math.log(far / near) if metres > near else 0.0
-        if all(abs(share - other) > 0.2 for other, _, _ in ticks) and share < 1:
+        if 0.24 < share < 0.76 and all(abs(share - other) > 0.15 for other, _, _ in ticks):
             ticks.append((share, f"{metres} m", "mm"))
     return ticks
 
@@ -194,7 +196,7 @@ def radar(found: Sequence[tuple[Measured, Zone]], side: int, options: DepthSetti
 
     half = options.fov / 2 if options.fov else _HALF_ANGLE
     picture = _radar_base(side, half, options.danger_m, options.warning_m, options.far_m).copy()
-    origin, reach = _radar_place(side)
+    origin, reach = _radar_place(side, half)
     for item, zone in sorted(found, key=lambda pair: pair[1] == "danger"):
         middle = min(1.0, max(-1.0, (item.track.box[0] + item.track.box[2]) / width - 1))
         angle = math.radians(item.angle) if item.angle is not None else math.radians(middle * half)
@@ -210,9 +212,9 @@ def radar(found: Sequence[tuple[Measured, Zone]], side: int, options: DepthSetti
     return picture
 
 
-def _radar_place(side: int) -> tuple[tuple[float, float], float]:
-    """Where the camera is, and how many pixels the rim is away."""
-    return (side / 2, side * 0.93), side * 0.76
+def _radar_place(side: int, half: float) -> tuple[tuple[float, float], float]:
+    """Where the camera is, and how many pixels the rim is away, so that the sector and its numbers fit."""
+    return (side / 2, side * 0.93), side * min(0.76, 0.36 / math.sin(math.radians(half)))
 
 
 def _radar_share(metres: float, far: float) -> float:
@@ -226,7 +228,7 @@ def _radar_base(side: int, half: float, danger: float, warning: float, far: floa
 
     picture = rounded(side, side, max(3, side // 20), _PLATE)
     draw = ImageDraw.Draw(picture)
-    (x, y), reach = _radar_place(side)
+    (x, y), reach = _radar_place(side, half)
     face = font(max(8, side // 14))
     rings: list[tuple[float, RGB]] = [(far, (_GREY, _GREY, _GREY))]
     rings += [(metres, COLOURS[zone]) for metres, zone in ((warning, "warning"), (danger, "danger")) if metres < far]  # type: ignore[index]

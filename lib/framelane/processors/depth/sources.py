@@ -18,7 +18,8 @@ from framelane.perception.detectors import Detector
 from framelane.processors.attention.sources import open_detector as open_attentions
 from framelane.processors.base import Context
 
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 TASK = "depth"
 _SHARED = ("detector", "detector_size", "detection_threshold", "classes")
 
@@ -61,7 +62,7 @@ def open_estimator(context: Context) -> DepthEstimator | None:
     if wanted == "none":
         context.warn("depth.model=none: distances are unknown; zones come from the boxes alone.")
         return None
-    if wanted == "yolo" or wanted.lower().endswith(".onnx"):
+    if wanted == "yolo" or wanted.lower().endswith(".onnx") or "/" in wanted:
         return _own(wanted, context)
     entry = _entry(wanted)
     # On a CPU nobody waits for a download that was not asked for.
@@ -87,10 +88,10 @@ def open_estimator(context: Context) -> DepthEstimator | None:
 
 def _own(wanted: str, context: Context) -> DepthEstimator:
     path = yolo_path() if wanted == "yolo" else Path(wanted).expanduser()
-    opened = load_estimator(
-        "yolo" if wanted == "yolo" else "onnx", path, _options(context, context.settings.depth.kind)
-    )
-    weights = opened.own_weights or own_weights(path, "not known (your own file)")
+    name = "yolo" if wanted == "yolo" else "depth_anything" if path.is_dir() else "onnx"
+    opened = load_estimator(name, path, _options(context, context.settings.depth.kind))
+    file = path / "model.safetensors" if path.is_dir() else path
+    weights = opened.own_weights or {**own_weights(file, "not known (your own file)"), "name": path.stem}
     context.models.append({**weights, "provider": opened.provider})
     return _said(opened, context)
 
@@ -126,7 +127,7 @@ def _entry(name: str) -> catalog.Entry:
     if found is None:
         raise UsageError(
             f"depth.model: {name!r} is unknown; allowed are {', '.join(entry.name for entry in known)}, yolo, none, or the "
-            "path of an .onnx file."
+            "path of an .onnx file or of a folder with Depth Anything's files (./NAME)."
         )
     return found
 
@@ -146,7 +147,7 @@ def both(device: str, first: Callable[[], A], second: Callable[[], B]) -> tuple[
     import torch
 
     current = torch.cuda.current_stream()
-    streams = [torch.cuda.Stream(), torch.cuda.Stream()]
+    streams: list[Any] = [torch.cuda.Stream(), torch.cuda.Stream()]  # type: ignore[no-untyped-call]
     for stream in streams:
         stream.wait_stream(current)
 
