@@ -26,6 +26,8 @@ _LARGEST = 0.2  # a change of scale beyond this share is no flicker of the model
 _APART = {"metric": 0.25, "relative": 0.12}
 """Where both ways disagree by more (share of the depth; inverse depth) one saw something else; the nearer counts."""
 _PERCENTILES = (2, 98)
+_ABSOLUTE, _TUKEY = 25, 5  # rounds of reweighing
+_ENOUGH = 8000  # pixels that a fit looks at
 
 
 def field_size(frame: tuple[int, int]) -> tuple[int, int]:
@@ -60,22 +62,23 @@ def normalised(depth: np.ndarray) -> np.ndarray:
     return np.asarray((depth - low) / max(float(high - low), 1e-6), np.float32)
 
 
-def robust_fit(source: np.ndarray, target: np.ndarray, rounds: int = 5) -> tuple[float, float]:
+def robust_fit(source: np.ndarray, target: np.ndarray) -> tuple[float, float]:
     """Scale and shift that take ``source`` to ``target``: least squares, reweighed so that outliers lose their say.
 
-    Huber's weights on the residual over 1.345 times its robust spread (Huber, *Robust Statistics*, 1981, 7.8).
+    Least absolute deviations first, which the bulk decides (Schlossmacher, JASA 1973), then Tukey's weights, which leave out
+    what is far off (Beaton and Tukey, Technometrics 1974; the constant is Holland and Welsch's, 1977).
 
     Args:
         source: float32 ``(n,)``.
         target: float32 ``(n,)``.
-        rounds: of reweighing.
 
     Returns:
         Scale and shift; (1, 0) where the source has no spread.
     """
-    x, y = source.astype(np.float64), target.astype(np.float64)
+    every = max(1, source.size // _ENOUGH)
+    x, y = source[::every].astype(np.float64), target[::every].astype(np.float64)
     weight, scale, shift = np.ones_like(x), 1.0, 0.0
-    for _ in range(rounds):
+    for turn in range(_ABSOLUTE + _TUKEY):
         total = weight.sum()
         mx, my = (weight * x).sum() / total, (weight * y).sum() / total
         spread = (weight * (x - mx) ** 2).sum()
@@ -84,8 +87,11 @@ def robust_fit(source: np.ndarray, target: np.ndarray, rounds: int = 5) -> tuple
         scale = float((weight * (x - mx) * (y - my)).sum() / spread)
         shift = float(my - scale * mx)
         off = np.abs(y - scale * x - shift)
-        limit = 1.345 * 1.4826 * float(np.median(off)) + 1e-9
-        weight = np.minimum(1.0, limit / np.maximum(off, 1e-12))
+        spread_off = 1.4826 * float(np.median(off)) + 1e-9
+        if turn < _ABSOLUTE:
+            weight = 1 / np.maximum(off, 1e-4)
+        else:
+            weight = np.square(np.clip(1 - np.square(off / (4.685 * spread_off)), 0, None))
     return scale, shift
 
 
