@@ -149,7 +149,7 @@ def test_without_depth_no_distance_is_invented_and_time_comes_from_the_boxs_grow
         box = (300, 240 - half, 340, 240 + half)
         found = measure(_track(box), None, histories, i / 25, frame=FRAME, kind=None, percentile=10, fov=None)
     assert (found.distance, found.nearness, found.closing) == (None, None, None)
-    assert found.ttc == pytest.approx(3.5, abs=0.2), "of the window's middle"
+    assert found.ttc == pytest.approx(3.0, abs=0.1)
     small = Histories(1.0)
     for i in range(26):
         half = 10 * 4 / (4 - i / 25)

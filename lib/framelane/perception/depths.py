@@ -22,6 +22,7 @@ from framelane.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
+_METRES = (0.01, 10_000.0)  # what a checkpoint's float16 can tell from nothing and from infinity
 Kind = Literal["metric", "relative"]
 DepthMaps = npt.NDArray[np.float32]
 
@@ -132,7 +133,7 @@ def sane(depth: DepthMaps, kind: Kind) -> DepthMaps:
         rest = depth[~wrong]
         farthest = (rest.max() if kind == "metric" else rest.min()) if rest.size else np.float32(1.0)
         depth[wrong] = farthest
-    return depth if kind == "metric" else np.maximum(depth, 0)
+    return np.clip(depth, *_METRES) if kind == "metric" else np.maximum(depth, 0)
 
 
 def own_weights(path: Path, licence: str) -> dict[str, str]:

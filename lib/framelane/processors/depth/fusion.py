@@ -20,6 +20,7 @@ _GROWTH_S = 0.6  # of the past that a box's growth needs: detectors' boxes breat
 _SURE = 3.0  # times the spread around its line that a change must be, to be believed
 _TALLEST_FAR = 0.12  # share of the frame's height; the growth of smaller boxes is their detector's
 _SLOWEST = 0.1  # metres a second; slower is standing
+_SOONEST_S = 0.05
 _LEAST_GROWTH = 0.05  # share a second; a box that grows slower is not said to come nearer
 
 
@@ -177,6 +178,11 @@ class Histories:
         found = slope(samples)
         return found if found is not None and is_sure(samples, found, _GROWTH_S) else None
 
+    def age(self, index: int) -> float:
+        """Seconds since the middle of the past that a box's growth is taken from."""
+        samples = self.heights[index]
+        return (samples[-1][0] - samples[0][0]) / 2
+
     def comes(self, index: int) -> bool:
         """Whether a track surely comes nearer, by its distances."""
         samples = self.distances.get(index, [])
@@ -244,6 +250,7 @@ def measure(
     if distance is not None:
         ttc = distance / closing if closing is not None and histories.comes(track.index) else None
     elif growth is not None and growth > _LEAST_GROWTH:
-        ttc = 1 / growth
+        # The growth is that of the window's middle; at an even speed the time that was left then has run on since.
+        ttc = max(_SOONEST_S, 1 / growth - histories.age(track.index))
     side, angle = bearing(track.box, frame[1], fov)
     return Measured(track, distance, nearness, side, angle, closing, growth, ttc)
