@@ -97,7 +97,9 @@ def test_depth_anything_in_its_real_class_goes_the_same_way(tmp_path, planted, k
     made = run(tmp_path / "in.mp4", tmp_path / "made.mp4", planted)
     assert set(table(tmp_path / "out.mp4", "objects")[0]) == set(table(tmp_path / "made.mp4", "objects")[0])
     boxes = [[row[k] for k in ("frame", "track", "x1", "y2")] for row in table(tmp_path / "out.mp4", "objects")]
-    assert boxes == [[row[k] for k in ("frame", "track", "x1", "y2")] for row in table(tmp_path / "made.mp4", "objects")]
+    assert boxes == [
+        [row[k] for k in ("frame", "track", "x1", "y2")] for row in table(tmp_path / "made.mp4", "objects")
+    ]
     assert result.report["metrics"]["depth_frames"] == made.report["metrics"]["depth_frames"]
     unknown = {row["distance_m"] for row in table(tmp_path / "out.mp4", "objects")} == {"unknown"}
     assert unknown == (kind == "relative")
@@ -145,7 +147,9 @@ def test_tones_sound_at_the_alert_and_other_tracks_stay_as_they_are(tmp_path, pl
     silent = write(COMES, tmp_path / "silent.mp4")
     clip = tmp_path / "in.mp4"
     tones = [("-f", "lavfi", "-i", f"sine=frequency={hz}:duration=1.6:sample_rate=44100") for hz in (200, 300)]
-    ffmpeg("-i", silent, *tones[0], *tones[1], "-map", "0", "-map", "1", "-map", "2", "-c:v", "copy", "-c:a", "aac", clip)
+    ffmpeg(
+        "-i", silent, *tones[0], *tones[1], "-map", "0", "-map", "1", "-map", "2", "-c:v", "copy", "-c:a", "aac", clip
+    )
     run(clip, tmp_path / "out.mp4", {**planted, "depth.tones": True})
     at = float(table(tmp_path / "out.mp4", "alerts")[0]["time_s"])
     assert _heard(tmp_path / "out.mp4", 1320) == pytest.approx((at, at + 0.18), abs=0.04)
@@ -185,7 +189,10 @@ def test_side_by_side_is_twice_as_wide(tmp_path, planted):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"depth.model": "depth_anythin"}, r"depth\.model: 'depth_anythin' is unknown; allowed are depth_anything_v2_small"),
+        (
+            {"depth.model": "depth_anythin"},
+            r"depth\.model: 'depth_anythin' is unknown; allowed are depth_anything_v2_small",
+        ),
         ({"depth.model": "./nothing.onnx"}, r"there is no file"),
         ({"depth.classes": ["persn"]}, r"depth\.classes: 'persn' is no COCO class; the nearest is 'person'"),
     ],

@@ -65,9 +65,7 @@ def test_between_two_depth_frames_the_nearer_counts_where_they_disagree():
 def _frames(count, every, cuts=()):
     flow = np.zeros((12, 16, 2), np.float32)
     rng = np.random.default_rng(3)
-    steps = [
-        Step(True, (12, 16)) if i in (0, *cuts) else Step(False, (12, 16), flow, flow) for i in range(count)
-    ]
+    steps = [Step(True, (12, 16)) if i in (0, *cuts) else Step(False, (12, 16), flow, flow) for i in range(count)]
     key = [steps[i].cut or i % every == 0 for i in range(count)]
     return [
         Frame(i, i / 25, steps[i], rng.uniform(4, 5, (24, 32)).astype(np.float32) if key[i] else None)
@@ -82,7 +80,9 @@ def test_a_lane_that_is_restored_goes_on_with_the_same_fields():
     again = _frames(14, 4)
     lane = DepthLane("metric", 1.0)
     lane.fill(again[:10], ended=False)
-    assert [item.depth is not None for item in again[:10]] == [True] * 8 + [False] * 2, "two wait for the depth frame ahead"
+    assert [item.depth is not None for item in again[:10]] == [True] * 8 + [False] * 2, (
+        "two wait for the depth frame ahead"
+    )
     lane.forget_before(6)
     state = json.loads(json.dumps(lane.snapshot()))
     fresh = DepthLane("metric", 1.0)

@@ -75,7 +75,9 @@ def test_what_is_no_depth_model_is_refused_with_a_sentence(tmp_path):
     graph = helper.make_graph([helper.make_node("Identity", ["grey"], ["same"])], "grey", ends[:1], ends[1:])
     path = tmp_path / "grey.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
-    with pytest.raises(FramelaneError, match=r"it takes tensor\(float\) \[1, 1, 8, 8\], and one picture of \(1, 3, h, w\)"):
+    with pytest.raises(
+        FramelaneError, match=r"it takes tensor\(float\) \[1, 1, 8, 8\], and one picture of \(1, 3, h, w\)"
+    ):
         load_estimator("onnx", path, DepthOptions(threads=1, kind="metric"))
 
 
@@ -112,7 +114,9 @@ def test_depth_anything_whose_weights_do_not_fit_is_refused(tmp_path):
 
 def test_the_catalogue_names_depth_models_with_their_licence():
     known = {entry.name: entry for entry in catalog.entries() if entry.task == "depth"}
-    assert {"depth_anything_v2_small", "depth_anything_v2_metric_indoor", "depth_anything_v2_metric_outdoor"} <= set(known)
+    assert {"depth_anything_v2_small", "depth_anything_v2_metric_indoor", "depth_anything_v2_metric_outdoor"} <= set(
+        known
+    )
     assert all(entry.licence == "Apache-2.0" for entry in known.values())
     assert known["depth_anything_v2_small_onnx"].published is None, "nobody here has checked it: it asks before use"
 
