@@ -65,8 +65,8 @@ def normalised(depth: np.ndarray) -> np.ndarray:
 def robust_fit(source: np.ndarray, target: np.ndarray) -> tuple[float, float]:
     """Scale and shift that take ``source`` to ``target``: least squares, reweighed so that outliers lose their say.
 
-    Least absolute deviations first, which the bulk decides (Schlossmacher, JASA 1973), then Tukey's weights, which leave out
-    what is far off (Beaton and Tukey, Technometrics 1974; the constant is Holland and Welsch's, 1977).
+    Least absolute deviations first, which the bulk decides (Schlossmacher, JASA 1973), then Tukey's weights, which leave
+    out what is far off (Beaton and Tukey, Technometrics 1974; the constant is Holland and Welsch's, 1977).
 
     Args:
         source: float32 ``(n,)``.
