@@ -96,6 +96,8 @@ def with_contents(flat: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {
         key: content_of(value) if key in _FILES and value else value for key, value in flat.items()
     }
+    if (model := str(found.get("depth.model", ""))).lower().endswith(".onnx") or "/" in model:  # else it is a name
+        found["depth.model"] = content_of(found["depth.model"])
     if pairs := found.get("faceswap.pairs"):
         found["faceswap.pairs"] = [{key: content_of(text) for key, text in pair.items()} for pair in pairs]
     return found

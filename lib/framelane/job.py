@@ -189,7 +189,10 @@ class Job:
         device = choose_device(self.settings, self.notes.degrade)
         threads = self.settings.hardware.threads or usable_cores()
         own = frozenset(key for key in self.loaded.origin if self.loaded.is_own(key))
-        self.context = Context(self.settings, device, threads, self.notes.warn, self.notes.degrade, own)
+        self.context = Context(
+            self.settings, device, threads, self.notes.warn, self.notes.degrade, own,
+            tell=lambda said: self.notes.emit(Event(said)),
+        )  # fmt: skip
         self.work = WorkFolder(self.output)
         try:
             with fallback.out_of_memory(self.settings, self.clip, device):

@@ -25,6 +25,7 @@ from framelane.machine import usable_cores
 from framelane.memory import keep_memory_flat
 from framelane.processors.base import Context, OutputSpec, Processor
 from framelane.schema import OutputSettings
+from framelane.video.aria import as_clip
 from framelane.video.clip import Clip, fingerprint, probe, require_file
 from framelane.video.colour import resized
 from framelane.video.encoders import cpu_encoder
@@ -102,7 +103,7 @@ def prepare(
     """Make a clip that a small machine decodes easily. The same call again goes on where an interrupted one stopped.
 
     Args:
-        clip: the input video.
+        clip: the input video, or a Project Aria recording (``.vrs``, with the package projectaria-tools).
         output: the file to make (``.mp4``, ``.mov``, ``.mkv``). With pieces: a folder, in which they are named after the
             clip (``CLIP-000.mp4``), or a file name that numbers are put into (``NAME.mp4`` makes ``NAME-000.mp4``).
         options: see :class:`PrepareOptions`.
@@ -115,9 +116,9 @@ def prepare(
         Cancelled: it was cancelled, or Ctrl-C came; calling again goes on.
     """
     wanted, listener = options or PrepareOptions(), progress or (lambda _: None)
-    work = _Preparation(Path(clip), Path(output), wanted, listener, cancel or threading.Event())
     try:
-        return work.run()
+        with as_clip(Path(clip), Path(output)) as source:
+            return _Preparation(source, Path(output), wanted, listener, cancel or threading.Event()).run()
     except KeyboardInterrupt as interrupt:
         error = Cancelled("Cancelled; what is finished is kept, and the same command goes on from there.")
         listener(Event(event="cancelled", message=str(error)))

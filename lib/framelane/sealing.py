@@ -76,7 +76,8 @@ class Sealing:
         sealed, says = self.sealed, self.provenance
         infos = [(segment.video, segment.record.info) for segment in segments]
         tags = metadata.tags(says, sealed.suffix, self.clip.metadata) if says else None
-        for sentence in join(infos, self.twin, sealed, tags=tags).notes:
+        tones = self.processor.tones(self.work.rows())
+        for sentence in join(infos, self.twin, sealed, tags=tags, tones=tones).notes:
             self.degrade(sentence)
         frames = sum(info.frames for _, info in infos)
         stated = self._say(sealed, says, self.output.name) if says else None

@@ -78,7 +78,7 @@ def text_of(parts):
 
 
 def test_an_unknown_name_is_a_usage_error_that_gives_the_nearest():
-    with pytest.raises(UsageError, match=r"no benchmark 'engin'.*attention, engine.*Did you mean 'engine'\?"):
+    with pytest.raises(UsageError, match=r"no benchmark 'engin'.*attention.*engine.*Did you mean 'engine'\?"):
         bench.run("engin", as_json=False)
 
 

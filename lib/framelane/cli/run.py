@@ -80,7 +80,7 @@ def run(
 
 
 def prepare(
-    clip: Annotated[Path, typer.Argument(help="The input video.")],
+    clip: Annotated[Path, typer.Argument(help="The input video, or a Project Aria recording (.vrs).")],
     output: Annotated[
         Path,
         typer.Option("-o", "--output", help="The file to make; with --piece-seconds a folder, or a name to number."),

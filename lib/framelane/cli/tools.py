@@ -37,7 +37,9 @@ def doctor(
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="attention, engine, faceswap, motion, tracking or video.")],
+    name: Annotated[
+        str, typer.Argument(help="attention, depth, engine, faceswap, follow, motion, pose, tracking or video.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
     faithfulness: Annotated[
         bool, typer.Option("--faithfulness", help="attention only: does the model use what its maps show?")

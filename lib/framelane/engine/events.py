@@ -5,6 +5,7 @@ frames, fps, eta_s, stage_ms; ``ram`` in %, and ``gpu`` with load and memory in 
 ``segment`` (index, frames), ``sealing``, ``degraded``, ``recovered`` and ``warning`` (message), ``done`` (output, …),
 ``failed`` and ``cancelled`` (message). ``paused`` and ``resumed`` (message) are the user's. Whatever pauses the work or
 ends that has ``pause``: 1 or 0, whether it rests from here on.
+A processor may add its own, with a message: ``alert`` (frame, time, track, class, zone, distance, ttc) of ``depth``.
 """
 
 from __future__ import annotations

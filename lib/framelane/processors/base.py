@@ -16,6 +16,7 @@ from framelane.provenance import Provenance
 from framelane.schema import Settings
 from framelane.video.clip import Clip
 from framelane.video.frames import FrameBatch
+from framelane.video.tones import Tone
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Context:
         degrade: takes a sentence on what works less well than asked for, and why (promises 4 and 5).
         own: the dotted keys of the settings that the user gave, not a default, profile or mode.
         models: the models in use, for the report: name, sha256, licence.
+        tell: takes an event of the processor's own, as in ``{"event": "alert", "message": "...", ...}``; JSON-able. After a
+            kill, events of the unfinished segment come again: the rows are what lasts.
     """
 
     settings: Settings
@@ -53,6 +56,7 @@ class Context:
     degrade: Callable[[str], None] = lambda _: None
     own: frozenset[str] = frozenset()
     models: list[dict[str, Any]] = field(default_factory=list)
+    tell: Callable[[dict[str, Any]], None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -192,6 +196,14 @@ class Processor(ABC):
             OSError: the disk is full.
         """
         raise NotImplementedError(f"{self.name} names {suffix} among its exports and does not write it")
+
+    def tones(self, rows: Iterable[dict[str, Any]]) -> list[Tone]:
+        """Short tones for the output's sound, in order, seconds counted from the first frame; none leaves the sound alone.
+
+        Args:
+            rows: of all segments, in the order of the frames.
+        """
+        return []
 
     def moments(self, metrics: Mapping[str, Any]) -> list[Moment]:
         """What is shown on the contact sheet beside the output; none makes no sheet.

@@ -14,6 +14,7 @@ from framelane.schema import Settings
 from framelane.video.clip import Clip
 from framelane.video.frames import FrameBatch, Layout
 from framelane.video.scale import shrunk, shrunk_clip
+from framelane.video.tones import Tone
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,10 @@ class Scaled(Processor):
     def report(self, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
         """The inner processor's metrics."""
         return self.inner.report(rows)
+
+    def tones(self, rows: Iterable[dict[str, Any]]) -> list[Tone]:
+        """The inner processor's."""
+        return self.inner.tones(rows)
 
     def require(self, settings: Settings, output: Path) -> None:
         """What the inner processor requires."""

@@ -11,13 +11,14 @@ import heapq
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from framelane.errors import FramelaneError
 from framelane.video.clip import Clip, open_container
+from framelane.video.tones import MixedTrack, Tone, ToneTrack
 from framelane.video.writer import SegmentInfo, write_error
 
 _FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
@@ -49,7 +50,12 @@ Span = tuple[Fraction, Fraction | None]
 
 
 def join(
-    segments: Segments, clip: Clip, output: Path, span: Span | None = None, tags: Mapping[str, str] | None = None
+    segments: Segments,
+    clip: Clip,
+    output: Path,
+    span: Span | None = None,
+    tags: Mapping[str, str] | None = None,
+    tones: Sequence[Tone] = (),
 ) -> Joined:
     """Join segments and the clip's audio into ``output``.
 
@@ -60,6 +66,7 @@ def join(
         span: the stretch of the clip's clock in seconds that the output holds (None: to the end). Its audio is moved so
             that the stretch begins at 0; the video's times are those of ``segments``. None is the whole clip.
         tags: metadata of the container, stronger than the clip's own.
+        tones: seconds counted from the first frame, in order; mixed into the first audio track, or a track of their own.
 
     Raises:
         FramelaneError: the disk is full, or the container refuses what it is given.
@@ -78,16 +85,31 @@ def join(
             with open_container(clip.path) as source:
                 if span is None:
                     target.set_chapters(source.chapters())
-                tracks = [_AudioTrack(target, source, track.index, result.notes) for track in clip.audio]
+                shown = _shown(segments, clip)
+                moved = tuple(replace(tone, start=tone.start + shown[0]) for tone in tones)
+                tracks = [
+                    _AudioTrack(target, source, track.index, result.notes, () if i else moved)
+                    for i, track in enumerate(clip.audio)
+                ]
                 wanted = {t.index: t for t in tracks if t.usable}
+                alone = ToneTrack(target, moved, *shown) if moved and not wanted else None
                 target.start_encoding()
                 streams = [_video_packets(segments, video, clip, result, own_sets)]
                 if wanted:
                     streams.append(_audio_packets(source, wanted, span))
+                if alone:
+                    streams.append(_Out(float(p.dts * p.time_base), p) for p in alone.packets())
                 _mux_all(target, heapq.merge(*streams), result)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise write_error(output, error, "joined from its segments") from error
     return result
+
+
+def _shown(segments: Segments, clip: Clip) -> tuple[float, float]:
+    """When the first frame is shown and when the last one ends, seconds on the clip's clock."""
+    first, last = segments[0][1], segments[-1][1]
+    end = (last.last_pts or 0) + last.last_duration
+    return float((first.first_pts or 0) * clip.time_base), float(end * clip.time_base)
 
 
 def _mux_all(target: Any, items: Iterable[_Out], result: Joined) -> None:
@@ -212,15 +234,19 @@ def _read_segment(
 
 
 class _AudioTrack:
-    """One audio track of the output: copied, or transcoded to AAC where the container forbids its codec."""
+    """One audio track of the output: copied, or transcoded to AAC where the container forbids its codec or tones go in."""
 
-    def __init__(self, target: Any, source: Any, index: int, notes: list[str]) -> None:
+    def __init__(self, target: Any, source: Any, index: int, notes: list[str], tones: Sequence[Tone] = ()) -> None:
         self.index, self.usable = index, True
         self.source = source.streams[index]
         self._encoder: Any = None
+        self._mixed: MixedTrack | None = None
         self._resampler: Any = None
         self._last: int | None = None  # a damaged file may go back in time
-        if _copyable(self.source, target.format.name):
+        if tones:
+            self._mixed = MixedTrack(target, self.source, tones)
+            self.track = self._mixed.track
+        elif _copyable(self.source, target.format.name):
             self.track = target.add_stream_from_template(self.source, opaque=True)
         else:
             self._transcode(target, notes)
@@ -241,6 +267,9 @@ class _AudioTrack:
 
     def packets(self, packet: Any) -> Iterator[Any]:
         """The packets to write for one packet read (an empty one ends the track)."""
+        if self._mixed is not None:
+            yield from self._mixed.packets(packet)
+            return
         if self._encoder is None:
             if packet.size and packet.dts is not None and (self._last is None or packet.dts > self._last):
                 self._last = packet.dts

@@ -43,25 +43,26 @@ class Step:
     picture: np.ndarray | None = field(default=None, repr=False)
 
 
-def steps(batch: FrameBatch, cut_threshold: float, *, camera: bool = False) -> list[Step]:
+def steps(batch: FrameBatch, cut_threshold: float, *, camera: bool = False, sharp: bool = False) -> list[Step]:
     """The step to every frame of a batch from the frame before it; pure in the batch.
 
     Args:
         batch: frames with the one before them.
         cut_threshold: :func:`difference` (0 to 1) above which a cut is assumed.
         camera: estimate the camera's motion as well.
+        sharp: keep the motion of every pixel, for fields as sharp as the picture; else it is :func:`spread`.
     """
     frame = batch.layout.display_size[::-1] if camera else None
     previous = None if batch.before is None else thumbnail(batch.before, batch.layout, LONG_SIDE)
     found = []
     for current in thumbnails(batch.planes, batch.layout, LONG_SIDE):
-        found.append(_step(previous, current, cut_threshold, frame))
+        found.append(_step(previous, current, cut_threshold, frame, sharp))
         previous = current
     return found
 
 
 def _step(
-    previous: np.ndarray | None, current: np.ndarray, cut_threshold: float, frame: tuple[int, int] | None
+    previous: np.ndarray | None, current: np.ndarray, cut_threshold: float, frame: tuple[int, int] | None, sharp: bool
 ) -> Step:
     size = (current.shape[0], current.shape[1])
     back = None if previous is None else way_back(previous, current, cut_threshold)
@@ -72,6 +73,8 @@ def _step(
     if frame:  # from the flow of pixels: spread, what moves by itself would reach over the background
         astray = np.linalg.norm(forth + warp(back, forth), axis=2)
         camera = camera_motion(forth, frame, astray < _ROUND_TRIP)
+    if sharp:
+        return Step(False, size, back, forth, camera, current)
     return Step(False, size, spread(back), spread(forth), camera, current)
 
 
