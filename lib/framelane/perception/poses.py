@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     import supervision
     import torch
 
+    from framelane.perception.detectors import Detector
+
 Floats = NDArray[np.float32]
+_SMALL = 0.6  # of the frame's longer side: a crop smaller than that shows the person larger than the frame did
+_AROUND = 1.5  # of a person's longer side: the side of the crop
+_CROP = 256  # pixels of the crop as the network sees it
+_LEAST = 24  # pixels of a crop; smaller ones hold nothing more to see
+_SAME_AGAIN = 0.3  # OKS between two looks at one person; somebody else beside gives less than 0.1
+_SURE = 0.4  # score of a person of the detector's who deserves a crop
+_COVERED = 0.3  # IoU from which a detector's box and a pose's are one person's
+_MOST_CROPS = 12  # crops of a frame for people that only the detector has seen
 SAME_PERSON = 0.7
 """Object keypoint similarity from which two poses of one frame are one person; 0.9 to 1 is one found twice."""
 
@@ -76,7 +86,7 @@ class PoseEstimator(ABC):
         self.options = options
 
     @classmethod
-    def catalogue_names(cls, size: str) -> tuple[str, ...]:  # noqa: ARG003  (others come in sizes)
+    def catalogue_names(cls, options: Options) -> tuple[str, ...]:  # noqa: ARG003  (others come in sizes)
         """The weights that it opens, as the model catalogue names them; none where the user brings them."""
         return (cls.name,)
 
@@ -125,6 +135,8 @@ def people(joints: Floats, scores: Floats, boxes: Floats | None = None) -> super
 
 def estimator_names() -> list[str]:
     """The names that :func:`load_estimator` knows."""
+    from framelane.perception import poses_rtm, poses_yolo  # noqa: F401  (they register themselves)
+
     return sorted(PoseEstimator._registry)
 
 
@@ -168,17 +180,75 @@ class MoveNet(PoseEstimator):
         self.session = opened.session
         self.provider, self.downgrade = opened.provider, opened.downgrade
         self._input = self.session.get_inputs()[0].name
+        self._detector = _person_detector(options) if options.closer else None
+
+    @classmethod
+    def catalogue_names(cls, options: Options) -> tuple[str, ...]:
+        """MoveNet, and what finds whom it overlooks."""
+        return ("movenet", "nanodet") if options.closer else ("movenet",)
 
     def find(self, rgb: torch.Tensor) -> list[supervision.Detections]:
         """See :meth:`PoseEstimator.find`."""
         return [self._one(frame) for frame in rgb]
 
     def _one(self, rgb: torch.Tensor) -> supervision.Detections:
-        return people(*self.look(rgb))
+        joints, scores, boxes = self.look(rgb)
+        if not self._detector:
+            return people(joints, scores, boxes)
+        for index in range(len(joints)):
+            self._again(rgb, joints[index], boxes[index])
+        return people(*self._with_overlooked(rgb, joints, scores, boxes))
 
-    def look(self, rgb: torch.Tensor) -> tuple[Floats, Floats, Floats]:
+    def _again(self, rgb: torch.Tensor, joints: Floats, box: Floats) -> None:
+        """Look again at a small person, on a crop, and take over its joints in place where it is the same person."""
+        found = self._crop(rgb, box)
+        if found is None:
+            return
+        area = float(np.prod(np.maximum(box[2:] - box[:2], 1)))
+        alike = oks(joints, found[0], area)
+        best = int(alike.argmax())
+        if alike[best] >= _SAME_AGAIN:
+            joints[:] = found[0][best]
+
+    def _crop(self, rgb: torch.Tensor, box: Floats) -> tuple[Floats, Floats, Floats] | None:
+        """The answer for a square around a box, in pixels of the frame; None where a crop shows nothing larger."""
+        height, width = int(rgb.shape[-2]), int(rgb.shape[-1])
+        side = _AROUND * float(max(box[2] - box[0], box[3] - box[1]))
+        x, y = float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2
+        left, top = max(0, round(x - side / 2)), max(0, round(y - side / 2))
+        right, bottom = min(width, round(x + side / 2)), min(height, round(y + side / 2))
+        if side >= _SMALL * max(height, width) or min(right - left, bottom - top) < _LEAST:
+            return None
+        joints, scores, boxes = self.look(rgb[:, top:bottom, left:right], _CROP)
+        joints[..., :2] += np.array([left, top], np.float32)
+        return (joints, scores, boxes + np.array([left, top, left, top], np.float32)) if len(joints) else None
+
+    def _with_overlooked(
+        self, rgb: torch.Tensor, joints: Floats, scores: Floats, boxes: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        """And those whom only the detector has seen: the model sees no more than six, and no small ones."""
+        import supervision as sv
+
+        assert self._detector is not None
+        seen = self._detector.detect(rgb[None])[0]
+        seen = seen[seen.confidence >= _SURE]
+        taken = sv.box_iou_batch(seen.xyxy, boxes).max(axis=1) >= _COVERED if len(seen) and len(boxes) else None
+        for index, box in enumerate(seen.xyxy[:_MOST_CROPS]):
+            if taken is not None and taken[index]:
+                continue
+            found = self._crop(rgb, box)
+            if found is None:
+                continue
+            best = int(sv.box_iou_batch(box[None], found[2])[0].argmax())
+            if sv.box_iou_batch(box[None], found[2][best : best + 1])[0, 0] >= _COVERED:
+                joints = np.concatenate([joints, found[0][best : best + 1]])
+                scores = np.append(scores, found[1][best])
+                boxes = np.concatenate([boxes, found[2][best : best + 1]])
+        return joints, scores, boxes
+
+    def look(self, rgb: torch.Tensor, resolution: int = 0) -> tuple[Floats, Floats, Floats]:
         """The model's own answer for a frame (3, H, W): joints (n, 17, 3), scores (n,), boxes (n, 4) in its pixels."""
-        pixels, scale = letterbox(rgb, self.options.resolution)
+        pixels, scale = letterbox(rgb, resolution or self.options.resolution)
         rows: Floats = self.session.run(None, {self._input: pixels})[0][0]
         rows = rows[rows[:, 55] >= self.options.lowest]
         size = np.array([pixels.shape[2], pixels.shape[1]], np.float32) / np.float32(scale)
@@ -186,6 +256,14 @@ class MoveNet(PoseEstimator):
         joints[..., :2] *= size
         boxes = rows[:, [52, 51, 54, 53]] * np.tile(size, 2)
         return joints, rows[:, 55].copy(), boxes
+
+
+def _person_detector(options: Options) -> Detector:
+    from framelane.perception.detectors import load_detector
+
+    return load_detector(
+        "nanodet", device=options.device, threads=options.threads, threshold=_SURE, classes=["person"], size="nano"
+    )
 
 
 def letterbox(rgb: torch.Tensor, longer: int, multiple: int = 32) -> tuple[NDArray[np.int32], float]:

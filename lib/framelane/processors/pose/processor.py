@@ -6,18 +6,15 @@ import json
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from math import ceil
 from pathlib import Path
 from typing import Any
 
-from framelane.perception.camera import Motion, compose, from_json, to_json
-from framelane.perception.pose_tracks import Filling, Person, PoseTracks
 from framelane.processors.attention.motion import LONG_SIDE, Step, steps, way_back
 from framelane.processors.attention.schedule import duties, history
 from framelane.processors.base import Context, OutputSpec, Processor, Snapshot
 from framelane.processors.pose import tables
-from framelane.processors.pose.causal import Causal
 from framelane.processors.pose.figures import Fold, row
+from framelane.processors.pose.lane import Lane
 from framelane.processors.pose.picture import Picture
 from framelane.processors.pose.sources import open_estimator
 from framelane.schema import PoseSettings
@@ -25,8 +22,6 @@ from framelane.video.clip import Clip
 from framelane.video.frames import FrameBatch, thumbnail
 
 _RAREST = 10  # frames between two looks; beyond that nothing can be interpolated
-_MOST_WAITING = 64  # frames held back at most
-_LEAST_LOOKS = 2.5  # looks to either side that smoothing needs
 
 
 @dataclass(frozen=True)
@@ -48,7 +43,6 @@ class Inferred:
 class _Waiting:
     frame: FrameBatch
     scene: int
-    cut: bool
 
     @property
     def index(self) -> int:
@@ -62,7 +56,7 @@ class _Waiting:
 class Pose(Processor):
     """The ``pose`` processor; see ``pose.*`` in the settings.
 
-    Poses are found in :meth:`infer`. Frames then wait for :attr:`ahead` later ones: with them a joint is smoothed without
+    Poses are found in :meth:`infer`. Frames then wait for ``ahead`` later ones: with them a joint is smoothed without
     lag, a person is known from the first frame on, and what is hidden for a moment is bridged.
     """
 
@@ -79,15 +73,9 @@ class Pose(Processor):
         rate = max(float(clip.rate), 1.0)
         self.every = max(options.every, min(options.every * context.settings.hardware.stride, _RAREST))
         self.history = history(self.every)
-        gap = max(options.gap_s, 1.01 * self.every / rate)
-        width = max(options.smoothing_s, _LEAST_LOOKS * self.every / rate) if options.smoothing == "loess" else 0.0
-        self.ahead = min(_MOST_WAITING, max(ceil(max(gap, width) * rate), self.every))
-        self.filling = Filling(options.joint_threshold, gap, width)
-        self.causal = Causal(options.min_cutoff, options.beta) if options.smoothing == "one_euro" else None
-        self.tracks = PoseTracks(options.tracker, rate=rate / self.every, threshold=options.detection_threshold)
+        self.lane = Lane(options, rate=rate, every=self.every)
         self.picture = Picture(options, clip.display_size[::-1], self.estimator.name)
         self.waiting: deque[_Waiting] = deque()
-        self.camera: Motion | None = None
         self.scene, self.released = 0, -1
         return OutputSpec(touches=True)
 
@@ -96,7 +84,7 @@ class Pose(Processor):
     def infer(self, batch: FrameBatch) -> Inferred:
         """Cuts, and poses on the frames whose turn it is. A model sees one frame at a time."""
         threshold = self.options.cut_threshold
-        found = steps(batch, threshold, camera=True) if self.tracks.tracker.wants_camera else _cuts(batch, threshold)
+        found = steps(batch, threshold, camera=True) if self.lane.tracks.tracker.wants_camera else _cuts(batch, threshold)
         people, same_as = {}, {}
         for index, duty in enumerate(duties(batch, found, self.every, threshold)):
             if duty == "detect":
@@ -114,20 +102,17 @@ class Pose(Processor):
             # Converted again when drawn on: RGB of all frames that wait would take twice the memory.
             frame = replace(frame.replace(planes=frame.planes), earlier=())
             self.scene = frame.first_index if step.cut else self.scene
-            item = _Waiting(frame, self.scene, step.cut)
+            item = _Waiting(frame, self.scene)
             self.waiting.append(item)
-            if item.index > self.tracks.until:
-                self.camera = None if step.cut else compose(self.camera, step.camera)
-                self._look(item, inferred.people.get(place), inferred.same_as.get(place))
+            self.lane.give(
+                item.index,
+                item.time,
+                item.scene,
+                inferred.people.get(place),
+                same_as=inferred.same_as.get(place),
+                camera=step.camera,
+            )
         return self._release(ended=False)
-
-    def _look(self, item: _Waiting, found: Any, same_as: int | None) -> None:
-        if found is not None:
-            self.tracks.update(item.index, item.time, item.scene, found, self.camera)
-        elif same_as is not None:
-            self.tracks.repeat(item.index, item.time, same_as, self.camera)
-        if self.tracks.until == item.index:
-            self.camera = None
 
     def flush(self) -> list[FrameBatch]:
         """Give back what still waits."""
@@ -136,27 +121,17 @@ class Pose(Processor):
     def _release(self, *, ended: bool) -> list[FrameBatch]:
         newest = self.waiting[-1].index if self.waiting else -1
         done = []
-        while self.waiting and (ended or self.waiting[0].index + self.ahead <= newest):
+        while self.waiting and (ended or self.waiting[0].index + self.lane.ahead <= newest):
             item = self.waiting.popleft()
             done.append(self._finish(item))
             self.released = item.index
-        self.tracks.forget_before(self.released + 1 - self.ahead)
         return done
 
     def _finish(self, item: _Waiting) -> FrameBatch:
         """Fill, smooth, draw and note one frame."""
-        people = self._people(item)
+        people = self.lane.take(item.index, item.time, item.scene)
         drawn = self.picture.draw(item.frame.rgb[0], people)
-        return item.frame.replace(rgb=drawn[None], rows=[row(item.index, item.time, people, cut=item.cut)])
-
-    def _people(self, item: _Waiting) -> list[Person]:
-        near = [
-            look for look in self.tracks.looks if look.scene == item.scene and abs(look.index - item.index) <= self.ahead
-        ]
-        if not near:
-            return []
-        people = self.filling.people_at(near, item.index, item.time, last=near[-1].index)
-        return self.causal.update(people, item.time, cut=item.cut) if self.causal else people
+        return item.frame.replace(rgb=drawn[None], rows=[row(item.index, item.time, people, cut=item.index == item.scene)])
 
     # -- checkpoints -------------------------------------------------------------------------------------------------
 
@@ -165,23 +140,15 @@ class Pose(Processor):
         state = {
             "released": self.released,
             "scene": self.waiting[0].scene if self.waiting else self.scene,
-            "tracks": self.tracks.snapshot(),
-            "camera": to_json(self.camera),
-            "causal": self.causal.snapshot() if self.causal else [],
+            "lane": self.lane.snapshot(),
         }
-        self._take(json.loads(json.dumps(state)))
+        self.lane.restore(json.loads(json.dumps(state["lane"])))
         return Snapshot(state, self.waiting[0].index if self.waiting else None)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over a snapshot."""
         self.released, self.scene = state["released"], state["scene"]
-        self._take(state)
-
-    def _take(self, state: dict[str, Any]) -> None:
-        self.tracks.restore(state["tracks"])
-        self.camera = from_json(state["camera"])
-        if self.causal:
-            self.causal.restore(state["causal"])
+        self.lane.restore(state["lane"])
 
     # -- results -----------------------------------------------------------------------------------------------------
 

@@ -26,7 +26,8 @@ def open_estimator(context: Context) -> PoseEstimator:
     estimator = _opened(wanted, context)
     if estimator.own_weights:
         context.models.append(estimator.own_weights)
-    context.models[-1]["provider"] = estimator.provider
+    for model in context.models:
+        model.setdefault("provider", estimator.provider)
     if estimator.notice:
         context.warn(estimator.notice)
     if estimator.downgrade:
@@ -59,7 +60,7 @@ def _load(name: str, context: Context) -> PoseEstimator:
         resolution=pose.resolution,
         closer=pose.closer,
     )
-    weights = estimator_class(name).catalogue_names(pose.model_size)
+    weights = estimator_class(name).catalogue_names(options)
     for each in weights:
         store.resolve(each, notify=context.warn)
         entry = catalog.get(each)

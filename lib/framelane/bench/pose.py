@@ -1,0 +1,335 @@
+"""``framelane bench pose``: joints whose motion is known, before and after smoothing; and the tables through pycocotools.
+
+A frame of the demo clip with a walker is shifted, scaled and turned by a known path, and noise is laid over every picture.
+Where a joint lies in the first frame nobody knows better than the model; how it *moves* is known exactly. So the truth is
+the path, laid through the median of where the model saw the joint, and the figures are what a constant offset of the
+model leaves out: jitter, lag, and what interpolation loses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from framelane.perception.poses import MoveNet, Options
+from framelane.resources import data_path
+from framelane.schema import PoseSettings
+
+if TYPE_CHECKING:
+    import supervision
+    from rich.table import Table
+
+Floats = NDArray[np.float64]
+RATE = 30
+FRAMES = 60
+SOURCES = (20, 60, 100)
+"""Frames of walker.mp4 that are moved: legs apart, passing, before a wall."""
+NOISE = 4.0  # of 255, standard deviation, other in every frame
+STRIDES = (1, 2, 3)
+MOST_LAG = 0.5
+"""Frames by which the default smoothing may lag."""
+SMALL = (1.0, 0.5, 0.35)
+"""Sizes at which people are looked at again closer: 220, 110 and 77 pixels of a frame of 960."""
+
+
+@lru_cache(maxsize=8)
+def still(number: int) -> NDArray[np.uint8]:
+    """A frame of the demo clip, uint8 (H, W, 3) RGB."""
+    import av
+
+    with av.open(str(data_path("assets", "clips", "walker.mp4"))) as container:
+        for index, frame in enumerate(container.decode(video=0)):
+            if index == number:
+                return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    raise ValueError(f"the clip has no frame {number}")
+
+
+def path(seconds: float, centre: Floats, size: float = 1.0) -> Floats:
+    """Where the picture is at a moment: a walk to and fro that speeds up and slows down, nearer and farther, turning.
+
+    Args:
+        seconds: any moment, also between frames.
+        centre: the point around which it is scaled and turned.
+        size: scale of the whole.
+
+    Returns:
+        (2, 3): from pixels of the still to pixels of the frame.
+    """
+    shift = 90 * np.sin(2 * np.pi * seconds / 2.0), 18 * np.sin(2 * np.pi * seconds / 0.7)
+    scale = size * (1 + 0.08 * np.sin(2 * np.pi * seconds / 1.3))
+    turn = np.radians(5) * np.sin(2 * np.pi * seconds / 1.7)
+    linear = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    return np.column_stack([linear, centre + size * np.array(shift) - linear @ centre])
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A clip of known motion and what the model saw in it.
+
+    Attributes:
+        found: per frame the people.
+        centre: see :func:`path`.
+        size: see :func:`path`.
+        start: (17, 2): the joints in the still.
+        seen: (17,): joints that the model is mostly sure of.
+    """
+
+    found: list[supervision.Detections]
+    centre: Floats
+    size: float
+    start: Floats
+    seen: NDArray[np.bool_]
+
+    def truth(self, seconds: float) -> Floats:
+        """The joints at a moment, (17, 2)."""
+        matrix = path(seconds, self.centre, self.size)
+        return np.asarray(self.start @ matrix[:, :2].T + matrix[:, 2])
+
+
+def render(number: int, size: float = 1.0, frames: int = FRAMES) -> list[NDArray[np.uint8]]:
+    """The moved pictures of a still, each with noise of its own."""
+    import cv2
+
+    picture, rng = still(number), np.random.default_rng(number)
+    height, width = picture.shape[:2]
+    centre, made = np.array([width / 2, height / 2]), []
+    for index in range(frames):
+        matrix = path(index / RATE, centre, size)
+        # OpenCV counts from a pixel's centre, and we from its corner.
+        half = np.array([0.5, 0.5])
+        shifted = np.column_stack([matrix[:, :2], matrix @ np.append(half, 1) - half])
+        moved = cv2.warpAffine(picture, shifted, (width, height), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT)
+        noisy = moved + rng.normal(0, NOISE, moved.shape).astype(np.float32)
+        made.append(np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
+    return made
+
+
+def start_of(number: int, frames: int = 9) -> Floats:
+    """Where the joints lie in a still, (17, 2): the median over moved pictures seen at three times the usual resolution.
+
+    That is another look than any that is scored: at 768 pixels, on the whole frame, once.
+    """
+    estimator = MoveNet(Options(threads=1, resolution=768, closer=False))
+    return look(estimator, number, frames=frames).start
+
+
+def look(estimator: MoveNet, number: int, size: float = 1.0, frames: int = FRAMES, *, start: Floats | None = None) -> Planted:
+    """Render a still's clip and find the poses of every frame.
+
+    Args:
+        estimator: what finds them.
+        number: of the still.
+        size: scale of the whole.
+        frames: length.
+        start: where the joints lie in the still; None takes the median of what the model saw.
+    """
+    import torch
+
+    pictures = render(number, size, frames)
+    height, width = pictures[0].shape[:2]
+    centre = np.array([width / 2, height / 2])
+    found = [estimator.find(torch.from_numpy(each).permute(2, 0, 1)[None])[0] for each in pictures]
+    back = np.full((frames, 17, 2), np.nan)
+    scores = np.zeros((frames, 17))
+    for index, people in enumerate(found):
+        joints = _walker(people, path(index / RATE, centre, size), number)
+        if joints is not None:
+            matrix = path(index / RATE, centre, size)
+            back[index] = (joints[:, :2] - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+            scores[index] = joints[:, 2]
+    seen = np.median(scores, axis=0) >= 0.3
+    return Planted(found, centre, size, np.nanmedian(back, axis=0) if start is None else start, seen)
+
+
+# Where the walker stands in the stills: x1, y1, x2, y2, roughly; somebody else is in the picture as well.
+_STANDS = {20: (598, 284, 729, 508), 60: (387, 277, 517, 507), 100: (185, 274, 283, 519)}
+
+
+def _walker(people: supervision.Detections, matrix: Floats, number: int) -> Floats | None:
+    """The joints of the one in the middle of it, (17, 3); None where nobody was found there."""
+    x1, y1, x2, y2 = _STANDS[number]
+    middle = matrix[:, :2] @ np.array([(x1 + x2) / 2, (y1 + y2) / 2]) + matrix[:, 2]
+    reach = 0.35 * (y2 - y1) * float(np.sqrt(np.linalg.det(matrix[:, :2])))
+    for joints in people.data.get("joints", ()) if len(people) else ():
+        sure = joints[:, 2] > 0.1
+        if sure.any() and np.linalg.norm(joints[sure, :2].mean(axis=0) - middle) < reach:
+            return np.asarray(joints, np.float64)
+    return None
+
+
+def followed(planted: Planted, number: int, every: int, smoothing: str) -> list[Floats | None]:
+    """What the processor's own lane makes of it: per frame (17, 4) of the walker, or None."""
+    from framelane.processors.pose.lane import Lane
+
+    lane = Lane(PoseSettings.model_validate({"smoothing": smoothing}), rate=RATE, every=every)
+    answers: list[Floats | None] = []
+    count = len(planted.found)
+    for index in range(count + lane.ahead):
+        if index < count:
+            lane.give(index, index / RATE, 0, planted.found[index] if index % every == 0 else None)
+        if index >= lane.ahead:
+            at = index - lane.ahead
+            people = lane.take(at, at / RATE, 0)
+            matrix = path(at / RATE, planted.centre, planted.size)
+            answers.append(_one_of([person.joints for person in people], matrix, number))
+    return answers
+
+
+def _one_of(people: Sequence[Floats], matrix: Floats, number: int) -> Floats | None:
+    import supervision as sv
+
+    if not people:
+        return None
+    joints = np.stack(people)
+    found = sv.Detections(xyxy=np.zeros((len(people), 4)), data={"joints": joints})
+    return _walker(found, matrix, number)
+
+
+def errors(planted: Planted, answers: Sequence[Floats | None], late: float = 0.0) -> Floats:
+    """Distances in pixels of all joints that the model is sure of, in all frames but the first and last five.
+
+    Args:
+        planted: the truth.
+        answers: per frame (17, 3 or more), or None.
+        late: frames by which the truth is held back before it is compared.
+    """
+    found = []
+    for index, joints in enumerate(answers):
+        if joints is None or not 5 <= index < len(answers) - 5:
+            continue
+        use = planted.seen & (joints[:, 2] > 0)
+        truth = planted.truth((index - late) / RATE)
+        found.append(np.linalg.norm(joints[use, :2] - truth[use], axis=1))
+    return np.concatenate(found) if found else np.zeros(0)
+
+
+def lag(planted: Planted, answers: Sequence[Floats | None]) -> float:
+    """The delay in frames at which the answers fit the truth best, to a twentieth."""
+    delays = np.arange(-2, 6, 0.05)
+    costs = [float((errors(planted, answers, delay) ** 2).mean()) for delay in delays]
+    return round(float(delays[int(np.argmin(costs))]), 2)
+
+
+def jitter(planted: Planted, answers: Sequence[Floats | None]) -> float:
+    """Root mean square of how far a joint's error changes from one frame to the next, in pixels."""
+    changes, before = [], None
+    for index, joints in enumerate(answers):
+        if joints is None or not 5 <= index < len(answers) - 5:
+            before = None
+            continue
+        error = joints[:, :2] - planted.truth(index / RATE)
+        if before is not None:
+            changes.append(((error - before)[planted.seen] ** 2).sum(axis=1))
+        before = error
+    return float(np.sqrt(np.concatenate(changes).mean())) if changes else float("nan")
+
+
+def measure(*, sources: tuple[int, ...] = SOURCES, strides: tuple[int, ...] = STRIDES, frames: int = FRAMES) -> dict[str, Any]:
+    """Error, jitter and lag by stride and smoothing; and what looking closer gains by size.
+
+    Args:
+        sources: stills, of :data:`SOURCES`.
+        strides: a pose on every N-th frame.
+        frames: of each clip.
+    """
+    began = perf_counter()
+    near = MoveNet(Options(threads=1, closer=True))
+    clips = [(number, look(near, number, frames=frames)) for number in sources]  # through its own median: motion only
+    seconds = (perf_counter() - began) / (len(sources) * frames)
+    rows = []
+    for every in strides:
+        for smoothing in ("none", "one_euro", "loess"):
+            rows.append({"every": every, "smoothing": smoothing, **_scored(clips, every, smoothing)})
+    figures = {
+        "clips": len(sources), "frames": frames, "noise": NOISE, "rows": rows, "closer": closer(clips, frames),
+        "ms_per_look": round(1000 * seconds, 1),
+    }  # fmt: skip
+    return {**figures, "sentences": sentences(figures)}
+
+
+def _scored(clips: Sequence[tuple[int, Planted]], every: int, smoothing: str) -> dict[str, float]:
+    done = [(planted, followed(planted, number, every, smoothing)) for number, planted in clips]
+    distances = np.concatenate([errors(*each) for each in done])
+    return {
+        "error": round(float(distances.mean()), 2),
+        "p95": round(float(np.percentile(distances, 95)), 2),
+        "jitter": round(float(np.mean([jitter(*each) for each in done])), 2),
+        "lag": round(float(np.mean([lag(*each) for each in done])), 2),
+        "missed": round(100 * float(np.mean([answer is None for _, answers in done for answer in answers])), 1),
+    }
+
+
+def closer(clips: Sequence[tuple[int, Planted]], frames: int) -> list[dict[str, Any]]:
+    """Error of single looks, as a share of the walker's height, with and without the second look, by size."""
+    found = []
+    starts = {number: start_of(number) for number, _ in clips}
+    for size in SMALL:
+        row: dict[str, Any] = {"size": size, "height": round(size * 220)}
+        for name, again in (("once", False), ("closer", True)):
+            estimator = MoveNet(Options(threads=1, closer=again))
+            parts, missed, began = [], 0, perf_counter()
+            for number, large in clips:
+                planted = look(estimator, number, size, max(12, frames // 3), start=starts[number])
+                answers = [
+                    _walker(people, path(index / RATE, planted.centre, size), number)
+                    for index, people in enumerate(planted.found)
+                ]
+                missed += sum(answer is None for answer in answers)
+                same = Planted(planted.found, planted.centre, size, large.start, large.seen)
+                parts.append(errors(same, answers))
+            looks = len(clips) * max(12, frames // 3)
+            distances = np.concatenate(parts)
+            row[name] = {
+                "error": round(float(np.median(distances)), 2) if len(distances) else None,
+                "share": round(100 * float(np.median(distances)) / (220 * size), 2) if len(distances) else None,
+                "missed": round(100 * missed / looks, 1),
+                "ms": round(1000 * (perf_counter() - began) / looks, 1),
+            }
+        found.append(row)
+    return found
+
+
+def sentences(figures: dict[str, Any]) -> list[str]:
+    """The targets, and whether they were met."""
+    rows = {(row["every"], row["smoothing"]): row for row in figures["rows"]}
+    found = []
+    for every in sorted({every for every, _ in rows}):
+        raw, smooth = rows[every, "none"], rows[every, "loess"]
+        fine = abs(smooth["lag"]) <= MOST_LAG and smooth["jitter"] < raw["jitter"]
+        found.append(
+            f"N = {every}: loess takes the jitter from {raw['jitter']:.2f} to {smooth['jitter']:.2f} px and the error from "
+            f"{raw['error']:.2f} to {smooth['error']:.2f} px with a lag of {smooth['lag']:.2f} frames "
+            f"(target: steadier, at most {MOST_LAG} frames: {'met' if fine else 'MISSED'})."
+        )
+    return found
+
+
+def tables(figures: dict[str, Any]) -> list[Table]:
+    """The figures of :func:`measure`."""
+    from rich.table import Table
+
+    title = f"{figures['clips']} stills moved by a known path over {figures['frames']} frames, noise {figures['noise']:g}"
+    table = Table("N", "smoothing", "error px", "95 % px", "jitter px", "lag frames", "missed %", title=title)
+    for row in figures["rows"]:
+        cells = (f"{row[key]:.2f}" for key in ("error", "p95", "jitter", "lag"))
+        table.add_row(str(row["every"]), row["smoothing"], *cells, f"{row['missed']:.1f}")
+    title = "one look at people of this height in a frame of 960 x 540"
+    again = Table("height px", "model", "median error px", "% of height", "missed %", "ms a frame", title=title)
+    for row in figures["closer"]:
+        for name in ("once", "closer"):
+            one = row[name]
+            again.add_row(
+                str(row["height"]), name, _shown(one["error"]), _shown(one["share"]), f"{one['missed']:.1f}",
+                f"{one['ms']:.0f}",
+            )  # fmt: skip
+    return [table, again]
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
