@@ -69,6 +69,8 @@ def test_a_clip_with_nobody_in_it(tmp_path):
 
 def test_what_does_not_go_is_said(tmp_path):
     with pytest.raises(UsageError, match=r"pose\.model.*movenet"):
-        framelane.process_video(WALKER, "pose", output=tmp_path / "a.mp4", overrides={**QUICK, "pose.model": "openpose"})
+        framelane.process_video(
+            WALKER, "pose", output=tmp_path / "a.mp4", overrides={**QUICK, "pose.model": "openpose"}
+        )
     with pytest.raises(UsageError, match=r"pose\.resolution"):
         framelane.process_video(WALKER, "pose", output=tmp_path / "a.mp4", overrides={**QUICK, "pose.resolution": 250})

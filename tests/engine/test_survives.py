@@ -146,7 +146,9 @@ POSE = ("pose.every=3", "pose.closer=false", "pose.smoothing=one_euro")
 
 
 def _kill(processor, tmp_path, clip, kills, longest, more):
-    whole = framelane.process_video(clip, processor, output=tmp_path / "whole.mp4", overrides=_as_dict((*SETTINGS, *more)))
+    whole = framelane.process_video(
+        clip, processor, output=tmp_path / "whole.mp4", overrides=_as_dict((*SETTINGS, *more))
+    )
     folder = tmp_path / "killed"
     folder.mkdir()
     results, starts = kill_and_resume(folder, processor, clip, kills, 2, longest, *more)
@@ -165,7 +167,9 @@ def test_pose_survives_kills(tmp_path):
     """The short form: two kills. Tables too must be those of an uninterrupted run."""
     _kill("pose", tmp_path, WALKER, 2, 3, POSE)
     for suffix in (".coco.json", ".joints.csv"):
-        whole, killed = (folder / f"{name}{suffix}" for folder, name in ((tmp_path, "whole"), (tmp_path / "killed", "out")))
+        whole, killed = (
+            folder / f"{name}{suffix}" for folder, name in ((tmp_path, "whole"), (tmp_path / "killed", "out"))
+        )
         assert whole.read_bytes() == killed.read_bytes()
 
 

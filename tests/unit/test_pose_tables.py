@@ -24,11 +24,11 @@ FIGURE = np.array(
 )  # fmt: skip
 
 
-def person(track, shift=(0.0, 0.0), scores=0.8, bridged=(), missing=()):
+def person(track, shift=(0.0, 0.0), scores=0.8, bridged=(), missing=(), sure=0.7):
     joints = np.column_stack([FIGURE + shift, np.full(17, scores), np.zeros(17)])
     joints[list(bridged), 3] = 1
     joints[list(missing)] = 0
-    return Person(track, joints, 0.7)
+    return Person(track, joints, sure)
 
 
 def rows(count, *, speed=100.0, **options):
@@ -65,12 +65,12 @@ def average_precision(dataset, path):
 
 
 def test_coco_results_are_read_and_scored_by_pycocotools(tmp_path):
-    """All joints right: AP 1. Half of the people moved away by their own width: AP falls to about a half."""
+    """All joints right: AP 1. Half of the people moved away by their own width, and less sure: AP falls to about a half."""
     people = [[person(1), person(2, (300, 50))] for _ in range(20)]
     truth = coco_of([(i, p.joints[:, :2]) for i, two in enumerate(people) for p in two])
     right, wrong = tmp_path / "right.coco.json", tmp_path / "wrong.coco.json"
     write_coco((row(i, i / RATE, two, cut=False) for i, two in enumerate(people)), right)
-    moved = [[two[0], person(2, (340, 50))] for two in people]
+    moved = [[two[0], person(2, (340, 50), sure=0.4)] for two in people]
     write_coco((row(i, i / RATE, two, cut=False) for i, two in enumerate(moved)), wrong)
     assert average_precision(truth, right) == pytest.approx(1.0)
     assert average_precision(truth, wrong) == pytest.approx(0.5, abs=0.06)
@@ -83,7 +83,9 @@ def test_an_empty_result_is_sound_json(tmp_path):
     entries = tmp_path / "some.coco.json"
     write_coco(rows(2, missing=[0]), entries)
     first = json.loads(entries.read_text())[0]
-    assert set(first) == {"image_id", "category_id", "keypoints", "score", "track_id"}, "a box would make loadRes take boxes"
+    assert set(first) == {"image_id", "category_id", "keypoints", "score", "track_id"}, (
+        "a box would make loadRes take boxes"
+    )
     assert first["keypoints"][:3] == [0, 0, 0]
     assert len(first["keypoints"]) == 51
 

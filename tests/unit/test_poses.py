@@ -32,7 +32,7 @@ def test_similarity_is_that_of_pycocotools():
     coco = pytest.importorskip("pycocotools.coco")
     rng = np.random.default_rng(0)
     truth = np.column_stack([rng.uniform(0, 200, (17, 2)), np.array([2] * 14 + [0] * 3)])
-    found = np.stack([truth + [[*(rng.normal(0, s, 2)), 0]] for s in (1, 5, 20)])
+    found = np.stack([truth + np.array([*rng.normal(0, s, 2), 0]) for s in (1, 5, 20)])
     found[..., 2] = 0.9
     boxes = {"bbox": [0, 0, 200, 200], "area": 9000.0, "category_id": 1, "image_id": 1}
     dataset = coco.COCO()
@@ -42,7 +42,10 @@ def test_similarity_is_that_of_pycocotools():
         "annotations": [{**boxes, "id": 1, "iscrowd": 0, "num_keypoints": 14, "keypoints": truth.ravel().tolist()}],
     }
     dataset.createIndex()
-    entries = [{"image_id": 1, "category_id": 1, "keypoints": f.ravel().tolist(), "score": 1.0 - k / 10} for k, f in enumerate(found)]
+    entries = [
+        {"image_id": 1, "category_id": 1, "keypoints": f.ravel().tolist(), "score": 1.0 - k / 10}
+        for k, f in enumerate(found)
+    ]
     evaluation = coco_eval.COCOeval(dataset, dataset.loadRes(entries), "keypoints")
     evaluation._prepare()
     theirs = evaluation.computeOks(1, 1)[:, 0]
@@ -54,10 +57,13 @@ def test_limbs_and_sides_mirror_each_other():
         order = names(layout)
         pairs = {frozenset((order[a], order[b])) for a, b in limbs(layout)}
         swapped = {
-            frozenset(n.replace("left", "x").replace("right", "left").replace("x", "right") for n in pair) for pair in pairs
+            frozenset(n.replace("left", "x").replace("right", "left").replace("x", "right") for n in pair)
+            for pair in pairs
         }
         assert pairs == swapped
-        assert {name for pair in pairs for name in pair} >= set(order) - {"neck"} - ({"nose"} if layout == "coco17" else set())
+        assert {name for pair in pairs for name in pair} >= set(order) - {"neck"} - (
+            {"nose"} if layout == "coco17" else set()
+        )
     assert side("left_knee", "left_hip") == "left"
     assert side("left_hip", "right_hip") == "middle"
     assert len(COCO17) == 17
@@ -84,7 +90,9 @@ def test_nobody_is_found_twice_and_neighbours_are_kept():
     assert len(people(np.zeros((0, 17, 3), np.float32), np.zeros(0, np.float32))) == 0
 
 
-@pytest.mark.parametrize(("size", "shape"), [((540, 960), (160, 256)), ((960, 540), (256, 160)), ((100, 100), (256, 256))])
+@pytest.mark.parametrize(
+    ("size", "shape"), [((540, 960), (160, 256)), ((960, 540), (256, 160)), ((100, 100), (256, 256))]
+)
 def test_frames_keep_their_aspect_in_multiples_of_32(size, shape):
     pixels, scale = letterbox(torch.full((3, *size), 200, dtype=torch.uint8), 256)
     assert pixels.shape == (1, *shape, 3)
@@ -160,7 +168,7 @@ def test_lines_are_anti_aliased_and_as_thick_as_the_person_is_tall():
     across = frame[0, 230].numpy()
     assert len(set(across.tolist())) > 3, "levels between nothing and all"
     assert 6 <= (across > 0).sum() <= 12
-    outside = Figure(joints + [900, 900, 0, 0], [(0, 1)], [(255, 0, 0)], [(255, 0, 0)] * 2)
+    outside = Figure(joints + np.array([900, 900, 0, 0]), [(0, 1)], [(255, 0, 0)], [(255, 0, 0)] * 2)
     before = frame.clone()
     assert torch.equal(Skeletons(1.0).annotate(frame, [outside]), before)
 

@@ -62,7 +62,10 @@ def test_poses_equal_those_of_ultralytics(exported, cache):
         boxes, scores, joints = own[f"xyxy{index}"], own[f"confidence{index}"], own[f"joints{index}"]
         assert len(scores) > 5
         assert len(found) > 1
-        at = [int(np.argmin(np.abs(scores - score) + np.abs(boxes - box).sum(axis=1))) for score, box in zip(found.confidence, found.xyxy, strict=True)]
+        at = [
+            int(np.argmin(np.abs(scores - score) + np.abs(boxes - box).sum(axis=1)))
+            for score, box in zip(found.confidence, found.xyxy, strict=True)
+        ]
         np.testing.assert_allclose(found.confidence, scores[at], rtol=1e-5)
         np.testing.assert_allclose(found.xyxy, boxes[at], atol=1e-2)
         np.testing.assert_allclose(found.data["joints"][..., :2], joints[at][..., :2], atol=1e-2)
@@ -71,7 +74,9 @@ def test_poses_equal_those_of_ultralytics(exported, cache):
         for left in set(range(len(scores))) - set(at):
             if (boxes[left, 2:] > boxes[left, :2]).all():
                 area = [float(np.prod(box[2:] - box[:2])) for box in found.xyxy]
-                alike = [oks(joints[left], kept[None], a)[0] for kept, a in zip(found.data["joints"], area, strict=True)]
+                alike = [
+                    oks(joints[left], kept[None], a)[0] for kept, a in zip(found.data["joints"], area, strict=True)
+                ]
                 assert max(alike) > 0.5, "only who was found twice is left out"
     assert not [name for name in set(sys.modules) - before if name.startswith("ultralytics")]
     assert model.own_weights["licence"] == "AGPL-3.0"

@@ -12,7 +12,7 @@ from framelane.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-NAMES = ("attention", "engine", "faceswap", "motion", "tracking")
+NAMES = ("attention", "engine", "faceswap", "motion", "pose", "tracking")
 
 
 def run(name: str, as_json: bool, faithfulness: bool = False, quick: bool = False) -> None:

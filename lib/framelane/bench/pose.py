@@ -119,7 +119,9 @@ def start_of(number: int, frames: int = 9) -> Floats:
     return look(estimator, number, frames=frames).start
 
 
-def look(estimator: MoveNet, number: int, size: float = 1.0, frames: int = FRAMES, *, start: Floats | None = None) -> Planted:
+def look(
+    estimator: MoveNet, number: int, size: float = 1.0, frames: int = FRAMES, *, start: Floats | None = None
+) -> Planted:
     """Render a still's clip and find the poses of every frame.
 
     Args:
@@ -230,13 +232,16 @@ def jitter(planted: Planted, answers: Sequence[Floats | None]) -> float:
     return float(np.sqrt(np.concatenate(changes).mean())) if changes else float("nan")
 
 
-def measure(*, sources: tuple[int, ...] = SOURCES, strides: tuple[int, ...] = STRIDES, frames: int = FRAMES) -> dict[str, Any]:
+def measure(
+    *, sources: tuple[int, ...] = SOURCES, strides: tuple[int, ...] = STRIDES, frames: int = FRAMES
+) -> dict[str, Any]:
     """Error, jitter and lag by stride and smoothing; and what looking closer gains by size.
 
     Args:
         sources: stills, of :data:`SOURCES`.
         strides: a pose on every N-th frame.
         frames: of each clip.
+        sizes: at which people are looked at again closer.
     """
     began = perf_counter()
     near = MoveNet(Options(threads=1, closer=True))
@@ -247,7 +252,7 @@ def measure(*, sources: tuple[int, ...] = SOURCES, strides: tuple[int, ...] = ST
         for smoothing in ("none", "one_euro", "loess"):
             rows.append({"every": every, "smoothing": smoothing, **_scored(clips, every, smoothing)})
     figures = {
-        "clips": len(sources), "frames": frames, "noise": NOISE, "rows": rows, "closer": closer(clips, frames),
+        "clips": len(sources), "frames": frames, "noise": NOISE, "rows": rows, "closer": closer(clips, frames, sizes),
         "ms_per_look": round(1000 * seconds, 1),
     }  # fmt: skip
     return {**figures, "sentences": sentences(figures)}
@@ -265,15 +270,15 @@ def _scored(clips: Sequence[tuple[int, Planted]], every: int, smoothing: str) ->
     }
 
 
-def closer(clips: Sequence[tuple[int, Planted]], frames: int) -> list[dict[str, Any]]:
+def closer(clips: Sequence[tuple[int, Planted]], frames: int, sizes: Sequence[float] = SMALL) -> list[dict[str, Any]]:
     """Error of single looks, as a share of the walker's height, with and without the second look, by size."""
     found = []
     starts = {number: start_of(number) for number, _ in clips}
-    for size in SMALL:
+    for size in sizes:
         row: dict[str, Any] = {"size": size, "height": round(size * 220)}
         for name, again in (("once", False), ("closer", True)):
             estimator = MoveNet(Options(threads=1, closer=again))
-            parts, missed, began = [], 0, perf_counter()
+            parts, scored, missed, began = [], [], 0, perf_counter()
             for number, large in clips:
                 planted = look(estimator, number, size, max(12, frames // 3), start=starts[number])
                 answers = [
@@ -283,16 +288,74 @@ def closer(clips: Sequence[tuple[int, Planted]], frames: int) -> list[dict[str, 
                 missed += sum(answer is None for answer in answers)
                 same = Planted(planted.found, planted.centre, size, large.start, large.seen)
                 parts.append(errors(same, answers))
+                scored.append((same, answers))
             looks = len(clips) * max(12, frames // 3)
+            precision = average_precision(scored)
             distances = np.concatenate(parts)
             row[name] = {
                 "error": round(float(np.median(distances)), 2) if len(distances) else None,
                 "share": round(100 * float(np.median(distances)) / (220 * size), 2) if len(distances) else None,
                 "missed": round(100 * missed / looks, 1),
+                "ap": precision,
                 "ms": round(1000 * (perf_counter() - began) / looks, 1),
             }
         found.append(row)
     return found
+
+
+def average_precision(scored: Sequence[tuple[Planted, Sequence[Floats | None]]]) -> float | None:
+    """COCO's keypoint AP (0 to 100) of answers to planted truth, through the exported file and pycocotools itself.
+
+    The area of a person is 0.53 of the box around the joints (mmpose, for data sets without outlines:
+    datasets/datasets/base/base_coco_style_dataset.py). Somebody else in the picture is left out on both sides.
+
+    Returns:
+        None where pycocotools is not installed.
+    """
+    import contextlib
+    import io
+    import tempfile
+    from pathlib import Path
+
+    from framelane.perception.pose_tracks import Person
+    from framelane.perception.skeleton import COCO17
+    from framelane.processors.pose.figures import row
+    from framelane.processors.pose.tables import write_coco
+
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError:
+        return None
+    truths, rows = [], []
+    for planted, answers in scored:
+        for index, joints in enumerate(answers):
+            true, image = planted.truth(index / RATE), len(rows)
+            low, size = true.min(axis=0), np.ptp(true, axis=0)
+            points = np.column_stack([true, 2.0 * planted.seen])
+            truths.append(
+                {
+                    "id": image + 1, "image_id": image, "category_id": 1, "iscrowd": 0,
+                    "num_keypoints": int(planted.seen.sum()), "area": 0.53 * float(size.prod()),
+                    "bbox": [*low.tolist(), *size.tolist()], "keypoints": points.ravel().tolist(),
+                }
+            )  # fmt: skip
+            people = [] if joints is None else [Person(1, np.pad(joints[:, :3], ((0, 0), (0, 1))), joints[:, 2].mean())]
+            rows.append(row(image, image / RATE, people, cut=False))
+    if not any(data["people"] for data in rows):
+        return 0.0
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        write_coco(rows, Path(folder) / "found.coco.json")
+        dataset = COCO()
+        categories = [{"id": 1, "name": "person", "keypoints": list(COCO17)}]
+        images = [{"id": data["frame"]} for data in rows]
+        dataset.dataset = {"images": images, "categories": categories, "annotations": truths}
+        dataset.createIndex()
+        evaluation = COCOeval(dataset, dataset.loadRes(str(Path(folder) / "found.coco.json")), "keypoints")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return round(100 * float(evaluation.stats[0]), 1)
 
 
 def sentences(figures: dict[str, Any]) -> list[str]:
@@ -314,19 +377,21 @@ def tables(figures: dict[str, Any]) -> list[Table]:
     """The figures of :func:`measure`."""
     from rich.table import Table
 
-    title = f"{figures['clips']} stills moved by a known path over {figures['frames']} frames, noise {figures['noise']:g}"
+    title = (
+        f"{figures['clips']} stills moved by a known path over {figures['frames']} frames, noise {figures['noise']:g}"
+    )
     table = Table("N", "smoothing", "error px", "95 % px", "jitter px", "lag frames", "missed %", title=title)
     for row in figures["rows"]:
         cells = (f"{row[key]:.2f}" for key in ("error", "p95", "jitter", "lag"))
         table.add_row(str(row["every"]), row["smoothing"], *cells, f"{row['missed']:.1f}")
     title = "one look at people of this height in a frame of 960 x 540"
-    again = Table("height px", "model", "median error px", "% of height", "missed %", "ms a frame", title=title)
+    again = Table("height px", "model", "median error px", "% of height", "missed %", "AP", "ms a frame", title=title)
     for row in figures["closer"]:
         for name in ("once", "closer"):
             one = row[name]
             again.add_row(
                 str(row["height"]), name, _shown(one["error"]), _shown(one["share"]), f"{one['missed']:.1f}",
-                f"{one['ms']:.0f}",
+                _shown(one["ap"]), f"{one['ms']:.0f}",
             )  # fmt: skip
     return [table, again]
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 _SMALL = 0.6  # of the frame's longer side: a crop smaller than that shows the person larger than the frame did
 _AROUND = 1.5  # of a person's longer side: the side of the crop
-_CROP = 192  # pixels of the crop as the network sees it; 256 finds joints no better (bench pose), and takes twice as long
+_CROP = (
+    192  # pixels of the crop as the network sees it; 256 finds joints no better (bench pose), and takes twice as long
+)
 _LEAST = 24  # pixels of a crop; smaller ones hold nothing more to see
 _SAME_AGAIN = 0.3  # OKS between two looks at one person; somebody else beside gives less than 0.1
 _SURE = 0.4  # score of a person of the detector's who deserves a crop

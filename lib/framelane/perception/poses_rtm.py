@@ -163,4 +163,3 @@ def _graph(path: Path) -> bytes | None:
             return archive.read(graphs[0])
     except (zipfile.BadZipFile, OSError) as error:
         raise FramelaneError(f"The archive {path} cannot be read ({chain(error)}).") from error
-

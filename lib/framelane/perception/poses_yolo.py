@@ -55,7 +55,7 @@ class YoloPose(PoseEstimator):
         self._side = _read_side(self.session, path)
 
     @classmethod
-    def catalogue_names(cls, options: Options) -> tuple[str, ...]:
+    def catalogue_names(cls, options: Options) -> tuple[str, ...]:  # noqa: ARG003  (they have no name in it)
         """None: its weights are no model of the catalogue."""
         return ()
 
@@ -90,9 +90,9 @@ def _missing(path: Path) -> str:
     export = _export(path)
     if importlib.util.find_spec("ultralytics") is None:
         return (
-            f"pose.model=yolo needs weights made with the package ultralytics, which is licensed under {LICENCE} and is not "
-            f"installed; install it (pip install ultralytics), run: {export}, and move {path.name} to {path.parent}. Or "
-            f"take {_OTHERS}."
+            f"pose.model=yolo needs weights made with the package ultralytics, which is licensed under {LICENCE} and is "
+            f"not installed; install it (pip install ultralytics), run: {export}, and move {path.name} to {path.parent}. "
+            f"Or take {_OTHERS}."
         )
     return (
         f"pose.model=yolo found no weights at {path}; run: {export}, and move {path.name} there. They are licensed under "

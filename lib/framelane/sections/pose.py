@@ -32,9 +32,13 @@ class PoseSettings(Section):
         description="poses are found on every N-th frame, at once after a cut, and on every 4N-th while the picture stands "
         "still; joints between are interpolated",
     )
-    detection_threshold: float = Field(0.2, ge=0.05, le=0.95, description="lowest score of a person that starts a track")
+    detection_threshold: float = Field(
+        0.2, ge=0.05, le=0.95, description="lowest score of a person that starts a track"
+    )
     joint_threshold: float = Field(0.2, ge=0.01, le=0.95, description="lowest score of a joint that counts as seen")
-    tracker: Literal["bytetrack", "botsort"] = Field("bytetrack", description="the tracker; botsort knows a moving camera")
+    tracker: Literal["bytetrack", "botsort"] = Field(
+        "bytetrack", description="the tracker; botsort knows a moving camera"
+    )
     smoothing: Literal["loess", "one_euro", "none"] = Field(
         "loess",
         description="loess: a local fit over frames before and after, without lag; one_euro: looks at the past only; none",

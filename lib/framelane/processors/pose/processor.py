@@ -84,7 +84,9 @@ class Pose(Processor):
     def infer(self, batch: FrameBatch) -> Inferred:
         """Cuts, and poses on the frames whose turn it is. A model sees one frame at a time."""
         threshold = self.options.cut_threshold
-        found = steps(batch, threshold, camera=True) if self.lane.tracks.tracker.wants_camera else _cuts(batch, threshold)
+        found = (
+            steps(batch, threshold, camera=True) if self.lane.tracks.tracker.wants_camera else _cuts(batch, threshold)
+        )
         people, same_as = {}, {}
         for index, duty in enumerate(duties(batch, found, self.every, threshold)):
             if duty == "detect":
@@ -131,7 +133,9 @@ class Pose(Processor):
         """Fill, smooth, draw and note one frame."""
         people = self.lane.take(item.index, item.time, item.scene)
         drawn = self.picture.draw(item.frame.rgb[0], people)
-        return item.frame.replace(rgb=drawn[None], rows=[row(item.index, item.time, people, cut=item.index == item.scene)])
+        return item.frame.replace(
+            rgb=drawn[None], rows=[row(item.index, item.time, people, cut=item.index == item.scene)]
+        )
 
     # -- checkpoints -------------------------------------------------------------------------------------------------
 
