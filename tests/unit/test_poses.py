@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from framelane.bench.pose import still
+from framelane.bench.moved_person import still
 from framelane.overlay import Figure, Skeletons
 from framelane.overlay.skeletons import dashes, shown
 from framelane.perception.poses import MoveNet, Options, letterbox, load_estimator, people

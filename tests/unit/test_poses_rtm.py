@@ -90,7 +90,7 @@ def archived(path):
 
 def test_rtmpose_finds_a_planted_point_in_the_crop(tmp_path, weights):
     """A bright point on a person whom NanoDet finds: all joints must lie on it, in pixels of the frame."""
-    from framelane.bench.pose import still
+    from framelane.bench.moved_person import still
 
     rtmpose(tmp_path / "end2end.onnx")
     weights("rtmpose_s", archived(tmp_path / "end2end.onnx"))
