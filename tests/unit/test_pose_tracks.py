@@ -11,7 +11,7 @@ import pytest
 from framelane.perception.poses import people
 from framelane.perception.smoothing import OneEuro
 from framelane.processors.pose.lane import Lane
-from framelane.schema import PoseSettings
+from framelane.sections.pose import PoseSettings
 
 RATE = 30
 BODY = np.random.default_rng(3).uniform([-20, -100], [20, 100], (17, 2))

@@ -14,7 +14,7 @@ from framelane.overlay.skeletons import dashes, shown
 from framelane.perception.poses import MoveNet, Options, letterbox, load_estimator, people
 from framelane.perception.skeleton import COCO17, OPENPOSE18, arranged, limbs, names, oks, side
 from framelane.processors.pose.picture import Picture
-from framelane.schema import PoseSettings
+from framelane.sections.pose import PoseSettings
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import numpy as np
 
 from framelane.bench.moved_person import FRAMES, NOISE, RATE, SOURCES, Floats, Planted, look, path, start_of, walker_of
 from framelane.perception.poses import MoveNet, Options
-from framelane.schema import PoseSettings
+from framelane.sections.pose import PoseSettings
 
 if TYPE_CHECKING:
     from rich.table import Table

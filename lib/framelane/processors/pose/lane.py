@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from framelane.perception.camera import Motion, compose, from_json, to_json
 from framelane.perception.pose_tracks import Filling, Person, PoseTracks
 from framelane.processors.pose.causal import Causal
-from framelane.schema import PoseSettings
+from framelane.sections.pose import PoseSettings
 
 if TYPE_CHECKING:
     import supervision

@@ -10,7 +10,7 @@ import numpy as np
 from framelane.overlay import RGB, Figure, Labels, Legend, Mark, Skeletons, parse_colour
 from framelane.perception.pose_tracks import Person
 from framelane.perception.skeleton import Side, arranged, box_of, limbs, names, side
-from framelane.schema import PoseSettings
+from framelane.sections.pose import PoseSettings
 
 if TYPE_CHECKING:
     import torch

@@ -17,7 +17,7 @@ from framelane.processors.pose.figures import Fold, row
 from framelane.processors.pose.lane import Lane
 from framelane.processors.pose.picture import Picture
 from framelane.processors.pose.sources import open_estimator
-from framelane.schema import PoseSettings
+from framelane.sections.pose import PoseSettings
 from framelane.video.clip import Clip
 from framelane.video.frames import FrameBatch, thumbnail
 
