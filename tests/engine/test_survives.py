@@ -141,14 +141,17 @@ def _as_dict(settings):
     return dict(parse_assignment(text) for text in settings)
 
 
-def _kill_attention(tmp_path, clip, kills, longest):
-    more = ("attention.sample_fps=2", "attention.spatial_resolution=112", "attention.detect_every=3")
+ATTENTION = ("attention.sample_fps=2", "attention.spatial_resolution=112", "attention.detect_every=3")
+POSE = ("pose.every=3", "pose.closer=false", "pose.smoothing=one_euro")
+
+
+def _kill(processor, tmp_path, clip, kills, longest, more):
     whole = framelane.process_video(
-        clip, "attention", output=tmp_path / "whole.mp4", overrides=_as_dict((*SETTINGS, *more))
+        clip, processor, output=tmp_path / "whole.mp4", overrides=_as_dict((*SETTINGS, *more))
     )
     folder = tmp_path / "killed"
     folder.mkdir()
-    results, starts = kill_and_resume(folder, "attention", clip, kills, 2, longest, *more)
+    results, starts = kill_and_resume(folder, processor, clip, kills, 2, longest, *more)
     assert all(result == frame_hashes(whole.output_path) for result in results)
     assert any(before > 0 for before in starts)
     report = json.loads((folder / "out.report.json").read_text())
@@ -157,13 +160,28 @@ def _kill_attention(tmp_path, clip, kills, longest):
 
 def test_attention_survives_kills(tmp_path):
     """The short form: two kills. `make prove` has twenty."""
-    _kill_attention(tmp_path, WALKER, 2, 6)
+    _kill("attention", tmp_path, WALKER, 2, 6, ATTENTION)
+
+
+def test_pose_survives_kills(tmp_path):
+    """The short form: two kills. Tables too must be those of an uninterrupted run."""
+    _kill("pose", tmp_path, WALKER, 2, 3, POSE)
+    for suffix in (".coco.json", ".joints.csv"):
+        whole, killed = (
+            folder / f"{name}{suffix}" for folder, name in ((tmp_path, "whole"), (tmp_path / "killed", "out"))
+        )
+        assert whole.read_bytes() == killed.read_bytes()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("clip", [WALKER, STREET], ids=["walker", "street"])
 def test_attention_survives_twenty_kills(tmp_path, clip):
-    _kill_attention(tmp_path, clip, 20, 5)
+    _kill("attention", tmp_path, clip, 20, 5, ATTENTION)
+
+
+@pytest.mark.slow
+def test_pose_survives_twenty_kills(tmp_path):
+    _kill("pose", tmp_path, STREET, 20, 4, ("pose.every=2", "pose.smoothing=loess"))
 
 
 def test_follow_survives_kills(tmp_path):

@@ -13,7 +13,19 @@ import pytest
 from rich.console import Console
 
 from framelane import bench
-from framelane.bench import about, attention, child, engine, faceswap, motion, stages, tracking, transcode, video
+from framelane.bench import (
+    about,
+    attention,
+    child,
+    engine,
+    faceswap,
+    motion,
+    pose,
+    stages,
+    tracking,
+    transcode,
+    video,
+)
 from framelane.bench.clips import loop_clip, make_clip
 from framelane.errors import FramelaneError, UsageError
 from framelane.processors.attention.methods import method_names
@@ -60,6 +72,32 @@ def tiny_tracking():
 @pytest.fixture(scope="module")
 def tiny_video():
     return video.measure(sizes={"tiny": (192, 108)}, seconds=2, repeats=1, tries=1)
+
+
+@pytest.fixture(scope="module")
+def tiny_pose():
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed; it scores the exported poses")
+    return pose.measure(sources=(60,), strides=(2,), frames=24, sizes=(0.5,))
+
+
+def test_planted_joints_are_followed_without_lag_and_steadier_than_found(tiny_pose):
+    """A real frame moved by a known path: error, jitter and delay of the processor's own lane."""
+    raw, causal, smooth = (
+        next(row for row in tiny_pose["rows"] if row["smoothing"] == name) for name in ("none", "one_euro", "loess")
+    )
+    assert abs(smooth["lag"]) <= pose.MOST_LAG
+    assert smooth["jitter"] < 0.8 * raw["jitter"]
+    assert smooth["error"] < 2.0, "of 220 pixels of height"
+    assert causal["lag"] > smooth["lag"], "who knows the past only is late"
+    assert smooth["missed"] == 0
+
+
+def test_small_people_are_found_by_the_second_look(tiny_pose):
+    """110 pixels tall in a frame of 960: AP by pycocotools of the exported file, and the error against planted truth."""
+    (row,) = tiny_pose["closer"]
+    assert row["closer"]["missed"] <= row["once"]["missed"]
+    assert row["closer"]["ap"] > row["once"]["ap"] + 20
+    assert row["closer"]["error"] < 0.03 * row["height"]
 
 
 def packets(path, kind):

@@ -74,7 +74,7 @@ class Entry(_Frozen):
     """One model: a file of weights, or a folder of a hub's files."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$", description="what settings and reports call it")
-    task: str = Field(description="what it is for: detection, backbone, video backbone, faces, upscaling")
+    task: str = Field(description="what it is for: detection, backbone, video backbone, faces, poses, upscaling")
     vendor: str = Field(description="who made and who packaged it")
     licence: str = Field(description="licence of the weights, SPDX where there is one")
     about: str = Field(description="what it is, in a few words")

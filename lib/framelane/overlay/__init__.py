@@ -19,15 +19,18 @@ from framelane.overlay.labels import Labels
 from framelane.overlay.legend import Legend
 from framelane.overlay.marks import RGB, Mark, parse_colour, shade
 from framelane.overlay.objects import ObjectShadow, Weight
+from framelane.overlay.skeletons import Figure, Skeletons
 from framelane.overlay.trails import Trails
 
 __all__ = [
     "RGB",
     "Boxes",
+    "Figure",
     "Labels",
     "Legend",
     "Mark",
     "ObjectShadow",
+    "Skeletons",
     "Trails",
     "Weight",
     "balanced_alpha",

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 LICENCE = "AGPL-3.0"
 _APACHE = "attention.detector=rfdetr, rtdetr, deformable_detr or nanodet (all Apache-2.0)"
-_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-_LETTER = {"nano": "n", "small": "s", "medium": "m", "large": "l"}
+INPUT_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+LETTER = {"nano": "n", "small": "s", "medium": "m", "large": "l"}
 _GREY = 114  # of the bars, as the network was trained
 
 
@@ -97,22 +97,33 @@ class Yolo(Detector):
         Returns:
             (1, 3, side, side) of 0 to 1; the scales x, y from frame to network; left and top margin in pixels.
         """
-        import cv2
+        return letterboxed(rgb, self._side, self._input.type)
 
-        height, width = rgb.shape[:2]
-        scale = min(self._side[0] / height, self._side[1] / width)
-        rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
-        small = rgb if (rows, columns) == (height, width) else cv2.resize(rgb, (columns, rows))
-        top, left = (round((side - part) / 2 - 0.1) for side, part in zip(self._side, (rows, columns), strict=True))
-        canvas = np.full((*self._side, 3), _GREY, dtype=np.uint8)
-        canvas[top : top + rows, left : left + columns] = small
-        pixels = canvas.transpose(2, 0, 1)[None].astype(_TYPES[self._input.type]) / 255
-        return np.ascontiguousarray(pixels), np.array([columns / width, rows / height]), np.array([left, top])
+
+def letterboxed(rgb: Any, side: tuple[int, int], kind: str) -> tuple[Any, Any, Any]:
+    """See :meth:`Yolo.letterbox`.
+
+    Args:
+        rgb: uint8 (H, W, 3).
+        side: height and width of the network's input.
+        kind: its type as onnxruntime names it, one of :data:`INPUT_TYPES`.
+    """
+    import cv2
+
+    height, width = rgb.shape[:2]
+    scale = min(side[0] / height, side[1] / width)
+    rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+    small = rgb if (rows, columns) == (height, width) else cv2.resize(rgb, (columns, rows))
+    top, left = (round((whole - part) / 2 - 0.1) for whole, part in zip(side, (rows, columns), strict=True))
+    canvas = np.full((*side, 3), _GREY, dtype=np.uint8)
+    canvas[top : top + rows, left : left + columns] = small
+    pixels = canvas.transpose(2, 0, 1)[None].astype(INPUT_TYPES[kind]) / 255
+    return np.ascontiguousarray(pixels), np.array([columns / width, rows / height]), np.array([left, top])
 
 
 def weights_path(size: str) -> Path:
     """Where the exported weights of a size must lie."""
-    return cache_dir() / "models" / f"yolo26{_LETTER[size]}.onnx"
+    return cache_dir() / "models" / f"yolo26{LETTER[size]}.onnx"
 
 
 def _export(path: Path) -> str:
@@ -144,7 +155,7 @@ def _read_about(session: Any, path: Path) -> tuple[tuple[int, int], Any]:
         kind, end_to_end = about["task"], about["end2end"] == "True" and shape[-1] == 6
     except (KeyError, ValueError, SyntaxError, TypeError, AttributeError) as error:
         raise FramelaneError(f"{path} is no YOLO that ultralytics exported to ONNX ({chain(error)}).") from error
-    if kind != "detect" or not end_to_end or given not in _TYPES:
+    if kind != "detect" or not end_to_end or given not in INPUT_TYPES:
         raise FramelaneError(
             f"{path} is a YOLO for {kind} with output {shape} and input {given}; framelane takes one for detection that "
             f"was exported end to end, of which the output ends in 6: {_export(path)}."
