@@ -71,7 +71,7 @@ class Cue:
         past = () if batch.before is None else (*batch.earlier, batch.before)[-self.reach :]
         pictures = [small_lab(plane, batch) for plane in (*past, *batch.planes)]
         width = batch.layout.display_size[0]
-        found = []
+        found: list[list[Blob]] = []
         for index in range(len(past), len(pictures)):
             near, far = index - self.gap, index - 2 * self.gap
             if far < 0:

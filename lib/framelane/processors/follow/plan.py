@@ -82,18 +82,18 @@ def plan_clip(found: Sightings, frame: Framing, options: FollowSettings, colour:
 
 
 def _joined(subjects: Sequence[Subject], windows: Sequence[Array], cuts: npt.NDArray[np.bool_]) -> Camera:
-    table = np.concatenate(windows).astype(np.float32)
-    return Camera(
-        *table.T,
-        *(
-            np.concatenate([getattr(s, name) for s in subjects]).astype(np.float32)
-            for name in ("place", "size", "certainty")
-        ),
-        np.concatenate([s.state for s in subjects]),
-        cuts,
-        tuple(dict.fromkeys(index for s in subjects for index in s.followed)),
-        sum(s.rejected for s in subjects),
+    left, top, width, height = np.concatenate(windows).astype(np.float32).T
+    place, size, certainty = (
+        np.concatenate([getattr(s, name) for s in subjects]).astype(np.float32)
+        for name in ("place", "size", "certainty")
     )
+    return Camera(
+        left, top, width, height, place, size, certainty,
+        state=np.concatenate([s.state for s in subjects]),
+        cuts=cuts,
+        followed=tuple(dict.fromkeys(index for s in subjects for index in s.followed)),
+        rejected=sum(s.rejected for s in subjects),
+    )  # fmt: skip
 
 
 def plan_scene(times: Array, subject: Subject, frame: Framing, options: FollowSettings) -> Array:
