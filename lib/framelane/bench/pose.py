@@ -194,7 +194,8 @@ def average_precision(scored: Sequence[tuple[Planted, Sequence[Floats | None]]])
         from pycocotools.cocoeval import COCOeval
     except ImportError:
         return None
-    truths, rows = [], []
+    truths: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for planted, answers in scored:
         for index, joints in enumerate(answers):
             true, image = planted.truth(index / RATE), len(rows)
