@@ -46,7 +46,7 @@ class PoseSettings(Section):
     smoothing_s: float = Field(0.12, ge=0.01, le=1, description="seconds before and after that loess looks at")
     min_cutoff: float = Field(1.0, gt=0, le=30, description="one_euro: cutoff in Hz of a joint at rest")
     beta: float = Field(
-        4.0, ge=0, le=100, description="one_euro: how much the cutoff rises, in Hz per body height a second"
+        40.0, ge=0, le=100, description="one_euro: how much the cutoff rises, in Hz per body height a second"
     )
     gap_s: float = Field(
         0.3, ge=0, le=2, description="longest time for which an unseen joint is bridged; it is drawn dashed and marked"
