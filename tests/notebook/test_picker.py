@@ -181,7 +181,7 @@ def test_what_is_wrong_disables_start_and_is_said_beside_it(picker):
     picker.tick(1)
     assert picker.countdown._start.disabled
     assert picker._measure.disabled
-    assert picker.blocked == picker.choice().problems()["gif.seconds"]
+    assert picker.problems["gif.seconds"] == picker.choice().problems()["gif.seconds"]
     assert "gif.seconds" in picker.countdown._said.value
     assert 'role="alert"' in picker.form.row("gif.seconds")._help.value
     picker.countdown.press()  # a click that was on its way

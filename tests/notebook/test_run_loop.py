@@ -181,7 +181,7 @@ def test_a_form_is_what_the_picker_takes(place):
 
 def test_the_plan_is_of_what_was_picked(place):
     choice = Choice("faceswap", place / "in", place / "out", "fast", "cpu", {"gif.fps": 12}, "Ada", "30m", ("a*",))
-    planned = cells.plan_command(choice)
+    planned = choice.plan_command()
     assert planned[:2] == ["plan", "faceswap"]
     assert planned[-1] == "--json"
     assert "--consent" not in planned, "a plan swaps nothing, and knows no such option"

@@ -46,7 +46,11 @@ def test_widgets_and_layouts_are_those_of_7_7(tree):
             "import ipywidgets as w, so that this test sees it"
         )
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "w":
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in ("w", "ipywidgets")
+        ):
             assert node.attr in CLASSES.split()
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "Layout":
             assert {word.arg for word in node.keywords} <= set(LAYOUT.split())

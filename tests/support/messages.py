@@ -33,7 +33,8 @@ PROGRAMMERS = {
 TRANSLATORS = {"_", "gettext", "text_of"}
 MOST_BRANCHES = 12
 
-# What reaches people through a variable: the system's and pydantic's own words, states, modes.
+# What reaches people through a variable: the system's and pydantic's own words, states, modes, and of the
+# benchmarks what a notebook shows.
 ELSEWHERE = (
     "No such file or directory", "Permission denied", "No space left on device", "Input/output error",
     "Transport endpoint is not connected", "Read-only file system", "Is a directory", "Not a directory", "File exists",
@@ -47,6 +48,9 @@ ELSEWHERE = (
     "waiting", "running", "paused", "done", "failed", "skipped", "cancelled",
     "all", "every {0}nd", "every {0}rd", "every {0}th", "written", "read", "column", "row", "column and row", "sealed",
     "{0} for {1} s", ", {0} s left", "left alone: {0}", "report", "frames", "original", "signal {0}", "worker", "batch's",
+    "There is no benchmark {0}; there are {1}.",
+    "There is no ffmpeg command on this machine; what is compared with it is left out.",
+    "Other processes kept up to {0} cores busy: the ratios of the clock are disturbed.",
 )  # fmt: skip
 
 # Names that stay as they are in every language: of classes, models, instruments.

@@ -1,6 +1,7 @@
 """What a notebook shows: host, picker, plan, dashboard, gallery, and the foreground loop that runs them.
 
-A cell is one call: :func:`setup`, :func:`run`, :func:`results`, :func:`plan`, :func:`bench`, :func:`finish`, :func:`help`.
+A cell is one call: :func:`setup`, :func:`run`, :func:`results`, :func:`plan`, :func:`bench`, :func:`finish`, :func:`help`,
+:func:`secret`.
 Importing this package imports none of what they need.
 """
 
@@ -12,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from framelane.notebook.advice import help
     from framelane.notebook.cells import results, run
-    from framelane.notebook.machine import bench, finish, plan, setup
+    from framelane.notebook.machine import bench, finish, plan, secret, setup
 
 _WHERE = {
     "run": "cells", "results": "cells", "setup": "machine", "plan": "machine", "bench": "machine", "finish": "machine",
-    "help": "advice",
+    "secret": "machine", "help": "advice",
 }  # fmt: skip
 
-__all__ = ["bench", "finish", "help", "plan", "results", "run", "setup"]
+__all__ = ["bench", "finish", "help", "plan", "results", "run", "secret", "setup"]
 
 
 def __getattr__(name: str) -> Any:

@@ -184,7 +184,7 @@ def _planned(choice: Choice, countdown: float, poll: Poll) -> str:
         poll(10)
         time.sleep(_TICK_S)
 
-    told = asked(plan_command(choice), _("Planning: the first time, this measures for some seconds …"), wait)
+    told = asked(choice.plan_command(), _("Planning: the first time, this measures for some seconds …"), wait)
     card = PlanCard(json.loads(told), countdown_s=countdown)
     card.show()
     try:
@@ -193,12 +193,6 @@ def _planned(choice: Choice, countdown: float, poll: Poll) -> str:
         return answer
     finally:
         card.close()
-
-
-def plan_command(choice: Choice) -> list[str]:
-    """The arguments that plan what a choice would do."""
-    _batch, *rest = replace(choice, consent=None).command()
-    return ["plan", *rest, "--json"]
 
 
 def _at_once(choice: Choice) -> Choice:

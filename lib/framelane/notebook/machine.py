@@ -79,12 +79,12 @@ def bench(name: str = "engine", *, quick: bool = True) -> None:
 
     Args:
         name: as of ``framelane bench``.
-        quick: the short form, of about a minute; only ``engine`` and ``faceswap`` have one.
+        quick: the short form, of about a minute; only ``engine``, ``faceswap`` and ``video`` have one.
 
     Raises:
         FramelaneError: something that is measured does not work.
     """
-    more = ["--quick"] if quick and name in ("engine", "faceswap") else []
+    more = ["--quick"] if quick and name in ("engine", "faceswap", "video") else []
     figures = json.loads(asked(["bench", name, "--json", *more], _("Measuring; leave the machine alone meanwhile …")))
     from framelane.notebook.bench_view import bench_view, lines
 
@@ -128,6 +128,19 @@ def plan(
         for row in rows:
             print("  ".join(row))
         print(said)
+
+
+@cell
+def secret(name: str) -> str:
+    """A secret (a webhook's address, a stream's key) from the host's own store, else from the environment.
+
+    Args:
+        name: as it is called there.
+
+    Raises:
+        UsageError: it is nowhere, or this notebook may not read it; the text says what to click.
+    """
+    return hosts.secret(name)
 
 
 @cell

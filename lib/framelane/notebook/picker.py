@@ -139,11 +139,6 @@ class Picker:
         """What keeps it from starting, in sentences, by what it is about; empty where nothing does."""
         return dict(self._problems)
 
-    @property
-    def blocked(self) -> str:
-        """The first of them; empty where it can start. Where nobody is there to mend it, waiting is of no use."""
-        return next(iter(self._problems.values()), "")
-
     # -- its controls ------------------------------------------------------------------------------------------------
 
     def _make(self, processor: str, countdown_s: float) -> None:
