@@ -45,6 +45,7 @@ ELSEWHERE = (
     "it should be a valid boolean, unable to interpret input",
     "it should be a valid integer, unable to parse string as an integer",
     "it should be a valid number, unable to parse string as a number",
+    "on the left", "ahead", "on the right", "danger", "safe", "distance unknown", "{0} m away",
     "waiting", "running", "paused", "done", "failed", "skipped", "cancelled",
     "all", "every {0}nd", "every {0}rd", "every {0}th", "written", "read", "column", "row", "column and row", "sealed",
     "{0} for {1} s", ", {0} s left", "left alone: {0}", "report", "frames", "original", "signal {0}", "worker", "batch's",

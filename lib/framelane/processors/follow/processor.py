@@ -129,5 +129,6 @@ def _nobody(subject: str, found: Sightings) -> str:
         known = sorted({int(index) for index in found.tracks[:, 1] if index})
         there = f"there are {', '.join(map(str, known[:20]))}" if known else "there is none at all"
         return f"No track {subject} is in the clip ({there}); the camera stands still in the middle."
-    what = {"ball": "No ball", "person": "Nobody", "action": "Nobody"}[subject]
-    return f"{what} was found in the clip; the camera stands still in the middle."
+    if subject == "ball":
+        return "No ball was found in the clip; the camera stands still in the middle."
+    return "Nobody was found in the clip; the camera stands still in the middle."
