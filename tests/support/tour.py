@@ -25,17 +25,17 @@ def clips(folder: Path, *seconds: float, height: int = 270) -> None:
     (folder / "x.mp4").write_bytes(b"no video")
 
 
-def book(folder: Path, language: str, **form: str) -> str:
-    """The notebook as it ships, in a language, with values of its form filled in."""
+def book(folder: Path, language: str, name: str = BOOK, **form: str) -> str:
+    """A notebook as it ships, in a language, with values of its form filled in."""
     place = ROOT / "notebooks" / ("" if language == "en" else language)
-    read = nbformat.read(place / BOOK, as_version=4)
+    read = nbformat.read(place / name, as_version=4)
     for key, value in form.items():
         line = re.compile(rf'^{key} = "[^"]*"', re.M)
         for cell in read.cells:
             if cell.cell_type == "code":
                 cell.source = line.sub(f'{key} = "{value}"', cell.source)
-    nbformat.write(read, folder / BOOK)
-    return BOOK
+    nbformat.write(read, folder / name)
+    return name
 
 
 _FOCUSED = """() => {

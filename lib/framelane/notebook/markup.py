@@ -205,8 +205,8 @@ def keys() -> Html:
     """Leaves the arrow keys to lists that can be chosen from; once in a page is enough.
 
     JupyterLab takes them for going from cell to cell wherever the focus is not in a text (its shortcuts apply to
-    ``:focus:not(:read-write)``), so no list could be used with the keyboard alone. Lumino leaves out what has the attribute.
-    Elsewhere, and where scripts are not allowed, this does nothing.
+    ``:focus:not(:read-write)``), so no list could be used with the keyboard alone. Lumino leaves out what has the
+    attribute. Elsewhere, and where scripts are not allowed, this does nothing.
     """
     return Html(f'<img src="data:," alt="" hidden onerror="{_KEYS}">')
 
