@@ -45,7 +45,7 @@ _FOCUSED = """() => {
                 || e.title || '').trim();
   const style = getComputedStyle(e), ring = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0;
   const now = [style.boxShadow, style.borderColor, style.backgroundColor].join();
-  let seen = ring;
+  let seen = ring || e.localName === 'video';  // its own controls have the focus, one after the other
   if (!seen) {  // else by what changes with the focus
     e.blur(); const then = [style.boxShadow, style.borderColor, style.backgroundColor].join(); e.focus();
     seen = now !== then;
