@@ -14,6 +14,7 @@ from support.browser import PATIENCE_MS, ROOT, Lab, open_notebook, picture, run_
 from support.clips import WALKER
 
 BOOK = "01_attention.ipynb"
+_PATIENCE_MS = 4 * PATIENCE_MS  # planning measures, and a machine may be busy
 RUN = 1
 """Which code cell of the notebook is the one that runs."""
 
@@ -67,6 +68,7 @@ class Tour:
     def __init__(self, server: Lab, page: Any, name: str, cell: int = RUN) -> None:
         self.server, self.page, self.name, self.cell = server, page, name, cell
         self.clicks = 0
+        page.set_default_timeout(_PATIENCE_MS)
 
     @property
     def output(self) -> Any:
@@ -143,7 +145,7 @@ class Tour:
     def moves(self) -> None:
         """The bar moves, and so does a chart."""
         first, drawn = self.frame(), self.chart()
-        for _step in range(PATIENCE_MS // 250):
+        for _step in range(_PATIENCE_MS // 250):
             if self.frame() > first and self.chart() != drawn:
                 return
             self.page.wait_for_timeout(250)
@@ -151,7 +153,7 @@ class Tour:
 
     def beyond(self, frame: int) -> None:
         """Wait until the dashboard is beyond a frame."""
-        for _step in range(PATIENCE_MS // 250):
+        for _step in range(_PATIENCE_MS // 250):
             if self.frame() > frame:
                 return
             self.page.wait_for_timeout(250)
