@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 
 import pytest
 
@@ -15,7 +16,7 @@ from framelane.notebook.markup import state_word
 from support.accessible import nameless, pale
 from support.batches import TESTS, workplace  # noqa: F401
 from support.browser import ROOT, browser, environment, lab
-from support.tour import Tour, book, clips, pattern
+from support.tour import BOOK, Tour, book, clips, pattern
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_the_tour(name, language, scheme, here, monkeypatch):
     monkeypatch.setenv("FRAMELANE_LANG", language)
     clips(here / "in", 1, 4)
     with lab(env, here, FRAMELANE_LANG=language) as server, browser(server, language, scheme) as page:
-        book(here, language, INPUT="in", OUTPUT="out", MODE="balanced")
+        book(here, language, BOOK, INPUT="in", OUTPUT="out", MODE="balanced")
         tour = Tour(server, page, f"tour-{name}-{language}")
         tour.open()
         tour.run_all()
@@ -156,4 +157,22 @@ def test_the_keyboard_alone_is_enough(name, here):
         before = tour.output.locator(".fl-pair i").bounding_box()["x"]
         page.keyboard.press("ArrowRight")
         assert tour.output.locator(".fl-pair i").bounding_box()["x"] > before
+        assert server.outside == []
+
+
+@pytest.mark.slow
+def test_a_newcomer_comes_to_a_first_result_by_run_all(here):
+    """From opening 00_setup to the first result: "Run all", and nothing else is touched. Prints clicks and time."""
+    with lab(environment("lab4"), here, FRAMELANE_LANG="en") as server, browser(server) as page:
+        begun = time.monotonic()
+        name = book(here, "en", "00_setup.ipynb")
+        tour = Tour(server, page, "newcomer", cell=2)
+        tour.open(name)
+        tour.run_all()
+        first = tour.output.locator(".fl-found img").first
+        first.wait_for(timeout=480_000)
+        took = time.monotonic() - begun
+        tour.keep("result")
+        print(f"\\n  from opening 00_setup to the first result: {tour.clicks} clicks, {took / 60:.1f} minutes")
+        assert tour.clicks == 2
         assert server.outside == []

@@ -167,6 +167,8 @@ def _wait(server: Lab) -> None:
 @contextlib.contextmanager
 def browser(server: Lab, language: str = "en-GB", scheme: str = "light") -> Iterator[Any]:
     """A page of a browser that reaches the server and nothing else; what else it asks for is refused and noted."""
+    theme = server.folder / ".jupyter-state/settings/@jupyterlab/apputils-extension/themes.jupyterlab-settings"
+    theme.write_text(json.dumps({"theme": f"JupyterLab {scheme.title()}"}))
     with _context(locale=language, color_scheme=scheme) as context:
         context.route("**/*", lambda route: _let(server, route))
         page = context.new_page()

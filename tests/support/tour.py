@@ -14,6 +14,7 @@ from support.browser import PATIENCE_MS, ROOT, Lab, open_notebook, picture, run_
 from support.clips import WALKER
 
 BOOK = "01_attention.ipynb"
+_PATIENCE_MS = 4 * PATIENCE_MS  # planning measures, and a machine may be busy
 RUN = 1
 """Which code cell of the notebook is the one that runs."""
 
@@ -25,17 +26,17 @@ def clips(folder: Path, *seconds: float, height: int = 270) -> None:
     (folder / "x.mp4").write_bytes(b"no video")
 
 
-def book(folder: Path, language: str, **form: str) -> str:
-    """The notebook as it ships, in a language, with values of its form filled in."""
+def book(folder: Path, language: str, name: str = BOOK, **form: str) -> str:
+    """A notebook as it ships, in a language, with values of its form filled in."""
     place = ROOT / "notebooks" / ("" if language == "en" else language)
-    read = nbformat.read(place / BOOK, as_version=4)
+    read = nbformat.read(place / name, as_version=4)
     for key, value in form.items():
         line = re.compile(rf'^{key} = "[^"]*"', re.M)
         for cell in read.cells:
             if cell.cell_type == "code":
                 cell.source = line.sub(f'{key} = "{value}"', cell.source)
-    nbformat.write(read, folder / BOOK)
-    return BOOK
+    nbformat.write(read, folder / name)
+    return name
 
 
 _FOCUSED = """() => {
@@ -45,7 +46,7 @@ _FOCUSED = """() => {
                 || e.title || '').trim();
   const style = getComputedStyle(e), ring = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0;
   const now = [style.boxShadow, style.borderColor, style.backgroundColor].join();
-  let seen = ring;
+  let seen = ring || e.localName === 'video';  // its own controls have the focus, one after the other
   if (!seen) {  // else by what changes with the focus
     e.blur(); const then = [style.boxShadow, style.borderColor, style.backgroundColor].join(); e.focus();
     seen = now !== then;
@@ -67,6 +68,7 @@ class Tour:
     def __init__(self, server: Lab, page: Any, name: str, cell: int = RUN) -> None:
         self.server, self.page, self.name, self.cell = server, page, name, cell
         self.clicks = 0
+        page.set_default_timeout(_PATIENCE_MS)
 
     @property
     def output(self) -> Any:
@@ -143,7 +145,7 @@ class Tour:
     def moves(self) -> None:
         """The bar moves, and so does a chart."""
         first, drawn = self.frame(), self.chart()
-        for _step in range(PATIENCE_MS // 250):
+        for _step in range(_PATIENCE_MS // 250):
             if self.frame() > first and self.chart() != drawn:
                 return
             self.page.wait_for_timeout(250)
@@ -151,7 +153,7 @@ class Tour:
 
     def beyond(self, frame: int) -> None:
         """Wait until the dashboard is beyond a frame."""
-        for _step in range(PATIENCE_MS // 250):
+        for _step in range(_PATIENCE_MS // 250):
             if self.frame() > frame:
                 return
             self.page.wait_for_timeout(250)

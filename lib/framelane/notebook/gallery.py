@@ -235,7 +235,7 @@ class Gallery:
         self.moment.observe(lambda _change: self._show_pair(), "value")
         self.again.on_click(lambda _button: self._again())
         self.widget = ipywidgets.VBox(list(self._children()), layout=wide)
-        self._parts["style"].value = style()
+        self._parts["style"].value = markup.join((style(), markup.keys()))
         self.show()
 
     def _children(self) -> Iterable[Any]:

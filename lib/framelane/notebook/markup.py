@@ -1,4 +1,5 @@
-"""Small pieces of HTML that the widgets are made of: every text is escaped, no script, nothing from elsewhere.
+"""Small pieces of HTML that the widgets are made of: every text is escaped, nothing comes from elsewhere, and
+hardly a script: one copies a line, one leaves arrow keys to lists.
 
 Pieces are :class:`Html`, a text that is markup already; whatever is not, :func:`text` escapes. So a file name can never
 become markup, however it is passed on. Colours come from the theme of the page (Colab, JupyterLab and VS Code name theirs
@@ -199,6 +200,23 @@ def style() -> Html:
     """The style of all pieces; once in a page is enough."""
     return Html(f"<style>{_STYLE}</style>")
 
+
+def keys() -> Html:
+    """Leaves the arrow keys to lists that can be chosen from; once in a page is enough.
+
+    JupyterLab takes them for going from cell to cell wherever the focus is not in a text (its shortcuts apply to
+    ``:focus:not(:read-write)``), so no list could be used with the keyboard alone. Lumino leaves out what has the
+    attribute. Elsewhere, and where scripts are not allowed, this does nothing.
+    """
+    return Html(f'<img src="data:," alt="" hidden onerror="{_KEYS}">')
+
+
+_KEYS = (
+    "if(!window.flKeys){window.flKeys=1;document.addEventListener('focusin',e=>{"
+    "const t=e.target,o=t.closest&amp;&amp;t.closest('.jp-OutputArea-output');"
+    "if(o&amp;&amp;o.querySelector('.fl')&amp;&amp;t.matches('select,input[type=radio]'))"
+    "t.setAttribute('data-lm-suppress-shortcuts','true')})}"
+)
 
 # Needs nothing of the page but a selection; where scripts are not allowed the line can be selected by hand.
 _COPY = (

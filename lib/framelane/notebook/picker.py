@@ -28,7 +28,7 @@ from framelane.notebook.countdown import COUNTDOWN_S, Countdown
 from framelane.notebook.estimate import Estimates
 from framelane.notebook.forms import Form
 from framelane.notebook.inputs import Inputs
-from framelane.notebook.markup import Html, box, copyable, heading, join, line, notice, style
+from framelane.notebook.markup import Html, box, copyable, heading, join, keys, line, notice, style
 from framelane.notebook.modes import MODES, ModeCards, about
 from framelane.processors.base import create
 from framelane.processors.base import names as processor_names
@@ -166,7 +166,7 @@ class Picker:
         self._advanced = Fold(_("All settings"), lambda: [self.form.widget], touched)
         self._line = Fold(_("The same in a terminal"), lambda: [self._command], touched)
         self.widget = w.VBox(
-            [html(style()), html(box(heading(_("What is to be done"))))], layout=w.Layout(width="100%")
+            [html(join([style(), keys()])), html(box(heading(_("What is to be done"))))], layout=w.Layout(width="100%")
         )
         self.widget.children += (
             self.countdown.widget, self._processor, self.cards.widget, self._measure, self._profile, self._profile_why,
