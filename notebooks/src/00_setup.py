@@ -44,6 +44,9 @@ notebook.results()
 #
 # - `01_attention` shows where a vision transformer looks, in your own clips.
 # - `02_face_swap` puts the face of somebody who agreed on the faces of a clip.
+# - `03_pose` draws everybody's skeleton and writes the joints into tables.
+# - `04_depth` says how far away things are, and what comes too close.
+# - `05_follow` lets a virtual camera follow a person, a ball or the action.
 # - `06_drive_batch` works through a folder of your Drive, today and tomorrow.
 # - `07_benchmark` measures this machine.
 
