@@ -60,6 +60,8 @@ def test_the_control_fits_the_field(form, key):
     if typing.get_origin(plain) is typing.Literal:
         assert isinstance(control, w.Dropdown)
         assert tuple(control.options) == typing.get_args(plain)
+    elif typing.get_origin(next(iter(typing.get_args(plain)), None)) is typing.Literal:  # or nothing of these
+        assert tuple(control.options) == ("", *typing.get_args(typing.get_args(plain)[0]))
     elif plain is bool:
         assert isinstance(control, w.Checkbox)
     elif plain in (int, float):
@@ -193,10 +195,11 @@ def test_every_value_of_every_mode_and_profile_can_be_shown(form):
 
 
 def test_the_search_looks_at_names_and_descriptions(form):
-    assert form.find("opacity") == ["attention.alpha", "attention.object_alpha", "attention.object_shadow"]
+    attention = ["attention.alpha", "attention.object_alpha", "attention.object_shadow"]
+    assert form.find("opacity") == [*attention, "pose.opacity", "depth.alpha"]
     assert form.find("gif FPS") == ["gif.fps"]
     form._search.value = "opacity"
-    assert [len(form._hits.children), form.folds["gif"].widget.layout.display] == [3, "none"]
+    assert [len(form._hits.children), form.folds["gif"].widget.layout.display] == [5, "none"]
     form._search.value = "<b>"
     assert form._hits.children == ()
     form._search.value = ""

@@ -302,6 +302,13 @@ def test_fields_have_the_size_the_processor_gives_them():
 
 
 @pytest.fixture(scope="module")
+def tiny_depth():
+    from framelane.bench import depth
+
+    return depth.measure(every=(6,), most=1, timed=False)
+
+
+@pytest.fixture(scope="module")
 def tiny_follow():
     from framelane.bench import follow
 

@@ -11,7 +11,7 @@ import csv
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -31,17 +31,24 @@ _SPEED_AFTER_S = 1.0  # from when on a closing speed is compared: it needs its w
 _TIMED_S, _TIMED_SIZE = 1.44, 252
 
 
-def measure() -> dict[str, Any]:
-    """All figures."""
+def measure(*, every: Sequence[int] = EVERY, most: int | None = None, timed: bool = True) -> dict[str, Any]:
+    """All figures.
+
+    Args:
+        every: the strides.
+        most: scenes at most; None takes all.
+        timed: also the time with a network of real size.
+    """
     with tempfile.TemporaryDirectory() as folder, _cache(Path(folder) / "cache"):
         root = Path(folder)
         detector_model(root / "cache" / "models" / "yolo26n.onnx")
         model = depth_model(root / "truth.onnx")
         found = []
-        for number, scene in enumerate(scenes()):
+        for number, scene in enumerate(list(scenes())[:most]):
             clip = write(scene, root / f"{number}.mp4")
-            found += [{"scene": scene.name, "every": every, **accuracy(scene, clip, model, every)} for every in EVERY]
-        return {"accuracy": found, "steadiness": steadiness(root), "time": timing(root)}
+            found += [{"scene": scene.name, "every": n, **accuracy(scene, clip, model, n)} for n in every]
+        steady = steadiness(root, every)
+        return {"accuracy": found, "steadiness": steady, "time": timing(root) if timed else [], "sentences": []}
 
 
 def accuracy(scene: Scene, clip: Path, model: Path, every: int, **more: Any) -> dict[str, Any]:
@@ -114,13 +121,13 @@ def first_alert(clip: Path) -> int | None:
         return min((int(row["frame"]) for row in csv.DictReader(file)), default=None)
 
 
-def steadiness(root: Path) -> list[dict[str, Any]]:
+def steadiness(root: Path, strides: Sequence[int] = EVERY) -> list[dict[str, Any]]:
     """How much the distance of what stands still changes, with a model whose scale flickers from frame to frame."""
     scene, model = still(), depth_model(root / "flickers.onnx", flickers=True)
     wrong = np.random.default_rng(7).uniform(-1, 1, scene.frames)
     clip = write(scene, root / "still.mp4", wrong)
     found = []
-    for every in EVERY:
+    for every in strides:
         for seconds in (0.0, Settings().depth.consistency_s):
             _, rows = processed(clip, model, every, consistency_s=seconds)
             far = np.log([float(row["distance_m"]) for row in rows if int(row["frame"]) >= RATE])

@@ -124,7 +124,10 @@ def settings() -> Iterator[Setting]:
 def describe(key: str, info: FieldInfo) -> Setting:
     """One field of the models as a form sees it."""
     kind, optional = _plain(info.annotation)
-    return Setting(key, about=info.description or "", optional=optional, **_of_kind(key, kind, info.metadata))
+    found = _of_kind(key, kind, info.metadata)
+    if optional and found["kind"] == "choice":
+        found["options"] = ("", *found["options"])
+    return Setting(key, about=info.description or "", optional=optional, **found)
 
 
 def _of_kind(key: str, kind: Any, rules: list[Any]) -> dict[str, Any]:
