@@ -84,7 +84,7 @@ def test_a_job_whose_task_is_killed_goes_on_once_more(place, address):
     events = []
     result = batch(place, address, "deadly", progress=events.append)
     assert result.counts["done"] == 2, [job.reason for job in result.jobs]
-    assert any(e["event"] == "warning" and "Ray task died" in e["message"] for e in events)
+    assert any(e["event"] == "died" and "Ray task died" in e["message"] for e in events)
     resumed = [e["resumed_at_frame"] for e in events if e["event"] == "start" and e["job"] == "once-a.mp4"]
     assert resumed[0] == 0
     assert resumed[1] > 0
