@@ -90,7 +90,7 @@ def test_another_onnx_file_is_refused(cache):
 
 
 def test_weights_that_are_missing_are_asked_for_by_name(cache):
-    with pytest.raises(UsageError, match="pip install ultralytics|yolo export") as caught:
+    with pytest.raises(UsageError, match=r"pip install ultralytics|yolo export") as caught:
         load()
     for part in ("AGPL-3.0", "yolo export model=yolo26n-pose.pt format=onnx nms=False", "movenet", str(cache)):
         assert part in str(caught.value)
