@@ -89,7 +89,9 @@ def notebook(name, language="en", **values):
 # -- this Python ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "language"), [("00_setup", "en"), ("01_attention", "es")])
+@pytest.mark.parametrize(
+    ("name", "language"), [("00_setup", "es"), pytest.param("01_attention", "en", marks=pytest.mark.slow)]
+)
 def test_run_all_shows_a_result(now, place, clips, name, language):
     done = run(notebook(name, language, INPUT=str(clips)), now, *place)
     assert done.error is None, done.error
@@ -130,7 +132,8 @@ def test_a_wrong_folder_is_a_sentence_and_ends_run_all(now, place):
 # -- Colab's kernel ------------------------------------------------------------------------------------------------------
 
 
-def test_a_drive_batch_on_colabs_kernel_goes_on_where_it_was(colab, place, clips):
+@pytest.mark.parametrize("sessions", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_drive_batch_on_colabs_kernel_and_the_next_session(colab, place, clips, sessions):
     installed(colab, "06_drive_batch")
     results = place[0] / "drive" / "MyDrive" / "results"
     variables = on_colab(place, language="es-MX")
@@ -141,6 +144,8 @@ def test_a_drive_batch_on_colabs_kernel_goes_on_where_it_was(colab, place, clips
     kept = place[0].parent / "store" / "results" / "walk.mp4"
     assert kept.exists(), "results lie in what Drive holds, also after it was let go"
     assert "Drive" in done.texts[-1]
+    if sessions == 1:
+        return
     before = kept.stat().st_mtime_ns
     again = run(notebook("06_drive_batch", **values), colab, place[0], variables)
     assert again.error is None, again.error
