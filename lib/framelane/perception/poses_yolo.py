@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from framelane.errors import FramelaneError, UsageError, chain
 from framelane.perception.poses import Floats, Options, PoseEstimator, people
-from framelane.perception.yolo import INPUT_TYPES, LETTER, LICENCE, letterboxed
+from framelane.perception.yolo import INPUT_TYPES, LETTER, LICENCE, export_command, letterboxed, missing
 from framelane.resources import cache_dir
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class YoloPose(PoseEstimator):
 
         path = weights_path(options.size)
         if not path.is_file():
-            raise UsageError(_missing(path))
+            raise UsageError(missing(path, "pose.model", _OTHERS))
         opened = open_session(path, options.device, options.threads)
         self.session = opened.session
         self.provider, self.downgrade = opened.provider, opened.downgrade
@@ -81,25 +80,6 @@ def weights_path(size: str) -> Path:
     return cache_dir() / "models" / f"yolo26{LETTER[size]}-pose.onnx"
 
 
-def _export(path: Path) -> str:
-    # nms=False keeps the end-to-end head; from ultralytics 8.4 on, the default exports the other one.
-    return f"yolo export model={path.stem}.pt format=onnx nms=False"
-
-
-def _missing(path: Path) -> str:
-    export = _export(path)
-    if importlib.util.find_spec("ultralytics") is None:
-        return (
-            f"pose.model=yolo needs weights made with the package ultralytics, which is licensed under {LICENCE} and is "
-            f"not installed; install it (pip install ultralytics), run: {export}, and move {path.name} to {path.parent}. "
-            f"Or take {_OTHERS}."
-        )
-    return (
-        f"pose.model=yolo found no weights at {path}; run: {export}, and move {path.name} there. They are licensed under "
-        f"{LICENCE}, as is the package ultralytics. Or take {_OTHERS}."
-    )
-
-
 def _read_side(session: Any, path: Path) -> tuple[int, int]:
     """Height and width of the input, from what the export wrote into the file."""
     about = session.get_modelmeta().custom_metadata_map
@@ -113,6 +93,7 @@ def _read_side(session: Any, path: Path) -> tuple[int, int]:
     if kind != "pose" or joints != (17, 3) or not end_to_end or given not in INPUT_TYPES:
         raise FramelaneError(
             f"{path} is a YOLO for {kind} with joints {joints}, output {shape} and input {given}; framelane takes one for "
-            f"pose with 17 joints that was exported end to end, of which the output ends in {_COLUMNS}: {_export(path)}."
+            f"pose with 17 joints that was exported end to end, of which the output ends in {_COLUMNS}: "
+            f"{export_command(path)}."
         )
     return int(height), int(width)

@@ -55,7 +55,7 @@ class Yolo(Detector):
 
         path = weights_path(size)
         if not path.is_file():
-            raise UsageError(_missing(path))
+            raise UsageError(missing(path, "attention.detector", _APACHE))
         opened = open_session(path, device, threads)
         self.session = opened.session
         self.provider, self.downgrade = opened.provider, opened.downgrade
@@ -126,22 +126,30 @@ def weights_path(size: str) -> Path:
     return cache_dir() / "models" / f"yolo26{LETTER[size]}.onnx"
 
 
-def _export(path: Path) -> str:
+def export_command(path: Path) -> str:
+    """The command that makes a file of the user's own; to be typed, never run here."""
     # nms=False keeps the end-to-end head; from ultralytics 8.4 on, the default exports the other one.
     return f"yolo export model={path.stem}.pt format=onnx nms=False"
 
 
-def _missing(path: Path) -> str:
-    export = _export(path)
+def missing(path: Path, setting: str, others: str) -> str:
+    """What to do where there are no weights, in a sentence.
+
+    Args:
+        path: where they must lie.
+        setting: that asked for them, as in ``"attention.detector"``.
+        others: what to take instead.
+    """
+    export = export_command(path)
     if importlib.util.find_spec("ultralytics") is None:
         return (
-            f"attention.detector=yolo needs weights made with the package ultralytics, which is licensed under {LICENCE} "
-            f"and is not installed; install it (pip install ultralytics), run: {export}, and move {path.name} to "
-            f"{path.parent}. Or take {_APACHE}."
+            f"{setting}=yolo needs weights made with the package ultralytics, which is licensed under {LICENCE} and is "
+            f"not installed; install it (pip install ultralytics), run: {export}, and move {path.name} to {path.parent}. "
+            f"Or take {others}."
         )
     return (
-        f"attention.detector=yolo found no weights at {path}; run: {export}, and move {path.name} there. They are "
-        f"licensed under {LICENCE}, as is the package ultralytics. Or take {_APACHE}."
+        f"{setting}=yolo found no weights at {path}; run: {export}, and move {path.name} there. They are licensed under "
+        f"{LICENCE}, as is the package ultralytics. Or take {others}."
     )
 
 
@@ -158,7 +166,7 @@ def _read_about(session: Any, path: Path) -> tuple[tuple[int, int], Any]:
     if kind != "detect" or not end_to_end or given not in INPUT_TYPES:
         raise FramelaneError(
             f"{path} is a YOLO for {kind} with output {shape} and input {given}; framelane takes one for detection that "
-            f"was exported end to end, of which the output ends in 6: {_export(path)}."
+            f"was exported end to end, of which the output ends in 6: {export_command(path)}."
         )
     if (coco < 0).all():
         raise FramelaneError(f"The model in {path} knows none of the COCO classes; yolo needs one that does.")
