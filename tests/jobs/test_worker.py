@@ -20,6 +20,7 @@ from framelane.jobs.spec import JobSpec
 from framelane.jobs.worker import process
 from framelane.models import kept
 from framelane.obituary import cause_of_death
+from framelane.processors import opening
 from framelane.processors.attention import sources
 from support.batches import FAST, TESTS, alive, cut, workplace  # noqa: F401
 from support.clips import WALKER, needs_ffmpeg
@@ -64,9 +65,9 @@ def test_kept_models_give_the_frames_of_fresh_ones(workplace, monkeypatch):  # n
     """Real models, here in this process, so that what opens them can be counted."""
     clips = [cut(workplace / "in" / "a.mp4", seconds=0.4), cut(workplace / "in" / "b.mp4", WALKER, seconds=0.4)]
     loads = []
-    for name in ("load_backbone", "load_detector"):
-        real = getattr(sources, name)
-        monkeypatch.setattr(sources, name, lambda *a, real=real, **k: (loads.append(real.__name__), real(*a, **k))[1])
+    for place, name in ((sources, "load_backbone"), (opening, "load_detector")):
+        real = getattr(place, name)
+        monkeypatch.setattr(place, name, lambda *a, real=real, **k: (loads.append(real.__name__), real(*a, **k))[1])
     with kept.keeping():
         jobs = [spec(clip, "attention", f"{index}" * 64, **SMALL) for index, clip in enumerate(clips)]
         assert [process(job, lambda _: None, NEVER).state for job in jobs] == ["done", "done"]

@@ -11,9 +11,9 @@ import pytest
 import supervision as sv
 
 from framelane.perception.camera import apply, compose, moved
+from framelane.perception.lanes import BoxLane, Pending
+from framelane.perception.motion import Step
 from framelane.perception.trackers import load_tracker
-from framelane.processors.attention.lanes import BoxLane, Pending
-from framelane.processors.attention.motion import Step
 from framelane.video.colour import ColourTags
 from framelane.video.frames import FrameBatch, Layout
 

@@ -13,8 +13,8 @@ import pytest
 import supervision as sv
 
 from framelane.perception.camera import apply, camera_motion, compose, from_json, moved, to_json
+from framelane.perception.motion import steps
 from framelane.perception.trackers import load_tracker
-from framelane.processors.attention.motion import steps
 from framelane.resources import data_path
 from framelane.video.colour import ColourTags, from_rgb
 from framelane.video.frames import FrameBatch, Layout

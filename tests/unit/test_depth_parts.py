@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from framelane.errors import UsageError
-from framelane.processors.attention.lanes import Track
-from framelane.processors.attention.motion import Step
+from framelane.perception.lanes import Track
+from framelane.perception.motion import Step
 from framelane.processors.depth.field import DepthLane, Frame, aligned, blended, robust_fit
 from framelane.processors.depth.fusion import Histories, Measured, bearing, inside, measure, slope
 from framelane.processors.depth.picture import radar

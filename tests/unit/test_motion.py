@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from framelane.processors.attention.arrays import pack, unpack
-from framelane.processors.attention.lanes import Pending, Seen, fill_maps
+from framelane.perception.arrays import pack, unpack
+from framelane.perception.lanes import Pending, Seen, fill_maps
+from framelane.perception.motion import normalised, steps, to_field
 from framelane.processors.attention.memory import Smoother
 from framelane.processors.attention.metrics import cumulative, entropy, share
-from framelane.processors.attention.motion import normalised, steps, to_field
 from framelane.video.colour import ColourTags, Orientation, from_rgb
 from framelane.video.frames import FrameBatch, Layout
 

@@ -10,11 +10,11 @@ import supervision as sv
 import torch
 
 from framelane.overlay import Mark, ObjectShadow, Weight, shadow
+from framelane.perception.arrays import follow, pack, unpack
 from framelane.perception.detr import RfDetr
+from framelane.perception.lanes import BoxLane, Track
 from framelane.perception.nanodet import NanoDet
 from framelane.perception.trackers import load_tracker
-from framelane.processors.attention.arrays import follow, pack, unpack
-from framelane.processors.attention.lanes import BoxLane, Track
 from framelane.processors.attention.memory import ObjectMaps, Paths
 from framelane.processors.attention.picture import Picture
 from framelane.schema import AttentionSettings

@@ -11,12 +11,12 @@ import pytest
 import supervision as sv
 
 import framelane
+from framelane.perception import schedule
 from framelane.perception.detectors import Detector
+from framelane.perception.lanes import BoxLane, Pending
+from framelane.perception.motion import Step, steps
+from framelane.perception.schedule import Given, duties, history, same
 from framelane.perception.trackers import load_tracker
-from framelane.processors.attention import schedule
-from framelane.processors.attention.lanes import BoxLane, Pending
-from framelane.processors.attention.motion import Step, steps
-from framelane.processors.attention.schedule import Given, duties, history, same
 from framelane.video.clip import probe
 from framelane.video.colour import ColourTags, from_rgb
 from framelane.video.frames import FrameBatch, Layout

@@ -104,8 +104,8 @@ def _maps(capture: Capture, frame: tuple[int, int], seed: int) -> Iterator[tuple
     from torch import from_numpy
 
     from framelane.bench.pointing import centre_bias, random_map
+    from framelane.perception.motion import to_field
     from framelane.processors.attention.methods import get_method, method_names
-    from framelane.processors.attention.motion import to_field
 
     start = start_layer()
     late = replace(capture, attentions=capture.attentions[start:], gradients=capture.gradients[start:])
@@ -138,7 +138,7 @@ def field_name(method: str) -> str:
 
 def field_size(frame: tuple[int, int]) -> tuple[int, int]:
     """(h, w) of the processor's fields for a frame of (height, width)."""
-    from framelane.processors.attention.motion import LONG_SIDE
+    from framelane.perception.motion import LONG_SIDE
 
     scale = min(1.0, LONG_SIDE / max(frame))
     return max(8, round(frame[0] * scale)), max(8, round(frame[1] * scale))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import supervision
     from rich.table import Table
 
-    from framelane.processors.attention.lanes import BoxLane, Pending, Track
+    from framelane.perception.lanes import BoxLane, Pending, Track
 
 SEQUENCES = ("TUD-Campus", "TUD-Stadtmitte")
 RATE = 25  # frames a second, of both
@@ -115,8 +115,8 @@ def detections(boxes: npt.NDArray[np.float64]) -> supervision.Detections:
 
 def follow(truth: list[Answer], tracker: str, every: int) -> tuple[BoxLane, deque[Pending]]:
     """Run the processor's own lane over a video whose detections are the true boxes of every N-th frame."""
-    from framelane.processors.attention.lanes import BoxLane, Pending
-    from framelane.processors.attention.motion import Step
+    from framelane.perception.lanes import BoxLane, Pending
+    from framelane.perception.motion import Step
     from framelane.video.colour import ColourTags
     from framelane.video.frames import FrameBatch, Layout
 

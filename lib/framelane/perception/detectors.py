@@ -72,8 +72,12 @@ def family_of(class_name: str) -> Family:
     return _FAMILY.get(class_name, "other")
 
 
-def class_ids(names: Sequence[str]) -> frozenset[int]:
+def class_ids(names: Sequence[str], section: str = "attention") -> frozenset[int]:
     """COCO class names to their ids (0 to 79); no names means all classes.
+
+    Args:
+        names: as in :data:`COCO_NAMES`.
+        section: of the settings, that the names come from.
 
     Raises:
         UsageError: a name is none of COCO's; the text gives the nearest one.
@@ -81,7 +85,7 @@ def class_ids(names: Sequence[str]) -> frozenset[int]:
     for name in names:
         if name not in COCO_NAMES:
             near = difflib.get_close_matches(name.lower(), COCO_NAMES, n=1, cutoff=0.0)[0]
-            raise UsageError(f"attention.classes: {name!r} is no COCO class; the nearest is {near!r}.")
+            raise UsageError(f"{section}.classes: {name!r} is no COCO class; the nearest is {near!r}.")
     return frozenset(COCO_NAMES.index(name) for name in names or COCO_NAMES)
 
 
@@ -106,7 +110,7 @@ class Detector(ABC):
     """Finds objects in frames. A subclass with a ``name`` can be loaded by it.
 
     Attributes:
-        name: the word in ``attention.detector``.
+        name: the word in ``attention.detector`` and its like.
         provider: what really runs the model, as in ``"CPUExecutionProvider"``.
         downgrade: why that is not the device asked for, as a sentence; None when it is.
         notice: what the user must be told once when this detector runs, such as its licence; None when there is nothing.
@@ -131,14 +135,21 @@ class Detector(ABC):
             Detector._registry[cls.name] = cls
 
     def __init__(
-        self, *, device: str, threads: int, threshold: float, classes: Sequence[str], size: str = "nano"
+        self,
+        *,
+        device: str,
+        threads: int,
+        threshold: float,
+        classes: Sequence[str],
+        size: str = "nano",
+        section: str = "attention",
     ) -> None:
         """Take the options that every detector has (see :func:`load_detector`)."""
         self.device = device
         self.size = size
         self.threads = threads
         self.lowest_score = min(LOW_SCORE, threshold)
-        self.class_ids = class_ids(classes)
+        self.class_ids = class_ids(classes, section)
 
     @classmethod
     def catalogue_name(cls, size: str) -> str | None:  # noqa: ARG003  (others come in sizes)
@@ -176,7 +187,14 @@ def catalogue_name(name: str, size: str = "nano") -> str | None:
 
 
 def load_detector(
-    name: str, *, device: str, threads: int, threshold: float, classes: Sequence[str], size: str = "nano"
+    name: str,
+    *,
+    device: str,
+    threads: int,
+    threshold: float,
+    classes: Sequence[str],
+    size: str = "nano",
+    section: str = "attention",
 ) -> Detector:
     """Open a detector.
 
@@ -187,18 +205,19 @@ def load_detector(
         threshold: the score that starts a track. Weaker boxes, down to :data:`LOW_SCORE`, are reported all the same.
         classes: COCO class names to keep; empty keeps all.
         size: one of :data:`SIZES`; a detector that comes in one size ignores it.
+        section: of the settings, that this was asked for in: sentences name it.
 
     Raises:
         UsageError: an unknown detector, class or size.
         FramelaneError: the model is missing, damaged, or cannot be opened.
     """
-    known = _known(name, size)
-    return known(device=device, threads=threads, threshold=threshold, classes=classes, size=size)
+    known = _known(name, size, section)
+    return known(device=device, threads=threads, threshold=threshold, classes=classes, size=size, section=section)
 
 
-def _known(name: str, size: str) -> type[Detector]:
+def _known(name: str, size: str, section: str = "attention") -> type[Detector]:
     if name not in (names := detector_names()):
-        raise UsageError(f"attention.detector: {name!r} is unknown; allowed are {', '.join(names)}.")
+        raise UsageError(f"{section}.detector: {name!r} is unknown; allowed are {', '.join(names)}.")
     if size not in SIZES:
-        raise UsageError(f"attention.detector_size: {size!r} is unknown; allowed are {', '.join(SIZES)}.")
+        raise UsageError(f"{section}.detector_size: {size!r} is unknown; allowed are {', '.join(SIZES)}.")
     return Detector._registry[name]

@@ -54,10 +54,13 @@ class Detr(Detector):
         threshold: float,
         classes: Sequence[str],
         size: str = "nano",
+        section: str = "attention",
         folder: Path | None = None,
     ) -> None:
         """Open the model of the catalogue (see :func:`~framelane.perception.detectors.load_detector`), or a folder."""
-        super().__init__(device=device, threads=threads, threshold=threshold, classes=classes, size=size)
+        super().__init__(
+            device=device, threads=threads, threshold=threshold, classes=classes, size=size, section=section
+        )
         import torch
 
         if device == "cpu":

@@ -33,10 +33,19 @@ class NanoDet(Detector):
     std = (57.375, 57.12, 58.395)
 
     def __init__(
-        self, *, device: str, threads: int, threshold: float, classes: Sequence[str], size: str = "nano"
+        self,
+        *,
+        device: str,
+        threads: int,
+        threshold: float,
+        classes: Sequence[str],
+        size: str = "nano",
+        section: str = "attention",
     ) -> None:
         """Open the embedded model (see :func:`load_detector`)."""
-        super().__init__(device=device, threads=threads, threshold=threshold, classes=classes, size=size)
+        super().__init__(
+            device=device, threads=threads, threshold=threshold, classes=classes, size=size, section=section
+        )
         from framelane.models.onnx import open_session
         from framelane.models.store import resolve
 

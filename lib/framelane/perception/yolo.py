@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
 LICENCE = "AGPL-3.0"
-_APACHE = "attention.detector=rfdetr, rtdetr, deformable_detr or nanodet (all Apache-2.0)"
+_APACHE = "rfdetr, rtdetr, deformable_detr or nanodet (all Apache-2.0)"
 INPUT_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 LETTER = {"nano": "n", "small": "s", "medium": "m", "large": "l"}
 _GREY = 114  # of the bars, as the network was trained
@@ -40,22 +40,31 @@ class Yolo(Detector):
     """
 
     name = "yolo"
-    notice = (
-        f"attention.detector=yolo: Ultralytics YOLO and its weights are licensed under {LICENCE}, or commercially by "
-        f"Ultralytics (https://ultralytics.com/license); without that: {_APACHE}."
-    )
     most = 100
 
     def __init__(
-        self, *, device: str, threads: int, threshold: float, classes: Sequence[str], size: str = "nano"
+        self,
+        *,
+        device: str,
+        threads: int,
+        threshold: float,
+        classes: Sequence[str],
+        size: str = "nano",
+        section: str = "attention",
     ) -> None:
         """Open the user's weights (see :func:`~framelane.perception.detectors.load_detector`)."""
-        super().__init__(device=device, threads=threads, threshold=threshold, classes=classes, size=size)
+        super().__init__(
+            device=device, threads=threads, threshold=threshold, classes=classes, size=size, section=section
+        )
         from framelane.models.onnx import open_session
 
-        path = weights_path(size)
+        setting, path = f"{section}.detector", weights_path(size)
         if not path.is_file():
-            raise UsageError(missing(path, "attention.detector", _APACHE))
+            raise UsageError(missing(path, setting, f"{setting}={_APACHE}"))
+        self.notice = (
+            f"{setting}=yolo: Ultralytics YOLO and its weights are licensed under {LICENCE}, or commercially by "
+            f"Ultralytics (https://ultralytics.com/license); without that: {setting}={_APACHE}."
+        )
         opened = open_session(path, device, threads)
         self.session = opened.session
         self.provider, self.downgrade = opened.provider, opened.downgrade

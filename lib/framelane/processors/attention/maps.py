@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from framelane.processors.attention.lanes import Seen
+from framelane.perception.lanes import Seen
 
 if TYPE_CHECKING:
     from torch import Tensor

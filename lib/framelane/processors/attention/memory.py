@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from framelane.processors.attention.arrays import follow, normalised_grid, pack, unpack
-from framelane.processors.attention.lanes import Track
-from framelane.processors.attention.motion import Step, normalised, warp
+from framelane.perception.arrays import follow, normalised_grid, pack, unpack
+from framelane.perception.lanes import Track
+from framelane.perception.motion import Step, normalised, warp
 
 _AROUND = 5  # pixels of the field, less than a patch of the transformer
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from framelane.processors.attention.lanes import Track
+from framelane.perception.lanes import Track
 
 _CURVE_POINTS = 120  # a track's share over time is thinned to this many points
 

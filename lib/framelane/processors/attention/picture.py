@@ -18,7 +18,7 @@ from framelane.overlay import (
     shade,
     shadow,
 )
-from framelane.processors.attention.lanes import Track
+from framelane.perception.lanes import Track
 from framelane.schema import AttentionSettings
 
 if TYPE_CHECKING:

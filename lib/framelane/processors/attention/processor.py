@@ -10,16 +10,17 @@ from math import floor
 from typing import Any
 
 from framelane.perception.detectors import Detector
+from framelane.perception.lanes import BoxLane, Pending, fill_maps
+from framelane.perception.motion import Step, steps
+from framelane.perception.schedule import duties, history
 from framelane.perception.trackers import load_tracker
-from framelane.processors.attention.lanes import BoxLane, Pending, fill_maps
 from framelane.processors.attention.maps import Maps
 from framelane.processors.attention.memory import ObjectMaps, Paths, Smoother
 from framelane.processors.attention.metrics import cumulative, fold, row, share
-from framelane.processors.attention.motion import Step, steps
 from framelane.processors.attention.picture import Picture
-from framelane.processors.attention.schedule import duties, history
-from framelane.processors.attention.sources import open_detector, open_maps
+from framelane.processors.attention.sources import open_maps
 from framelane.processors.base import Context, OutputSpec, Processor, Snapshot
+from framelane.processors.opening import open_detector
 from framelane.schema import AttentionSettings
 from framelane.video.clip import Clip
 from framelane.video.frames import FrameBatch
@@ -79,7 +80,7 @@ class Attention(Processor):
         if "a" in options.channels:
             self.maps = open_maps(context, self.rate, clip.display_size)
         if "b" in options.channels:
-            self.detector = open_detector(context)
+            self.detector = open_detector(context, "attention")
             self.history = history(options.detect_every)
         self.boxes = BoxLane(
             load_tracker(options.tracker, rate=self.rate / options.detect_every, threshold=options.detection_threshold),

@@ -1,14 +1,11 @@
-"""Opening the models that the settings name; where one cannot be had, the embedded one works and says so."""
+"""Opening the backbone that the settings name; where it cannot be had, the embedded one works and says so."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
-from framelane.errors import FramelaneError, UsageError
-from framelane.models import catalog, store
+from framelane.models import store
 from framelane.models.kept import kept
-from framelane.perception.detectors import Detector, catalogue_name, load_detector
 from framelane.processors.attention.backbone import load_backbone
 from framelane.processors.attention.maps import FrameMaps, Maps
 from framelane.processors.attention.methods import Method, get_method
@@ -16,39 +13,18 @@ from framelane.processors.attention.video_models import NAMES as VIDEO_BACKBONES
 from framelane.processors.attention.video_models import load_video_backbone
 from framelane.processors.attention.windows import WindowMaps
 from framelane.processors.base import Context
+from framelane.processors.opening import available
 from framelane.schema import AttentionSettings
 
 PACE = {"mvit_v2_s": 7.5, "mvit_v2_b": 10.0, "videomae": 7.5}
 """Frames per second that a video backbone was trained at: every 4th (mvit_v2_b: every 3rd) of Kinetics' 30."""
-EMBEDDED_BACKBONE, EMBEDDED_DETECTOR = "dinov2_vits14", "nanodet"
-NEEDS = {"deformable_detr": "timm"}
-"""Packages that a published model needs beyond our own dependencies."""
+EMBEDDED_BACKBONE = "dinov2_vits14"
 SMALLER = {"mvit_v2_b": "mvit_v2_s"}
 """What is tried before the embedded backbone. No publisher names a digest for the weights of mvit_v2_b."""
 
 _OF_WINDOWS = ("target", "pooling", "window", "window_fps", "overlap")
 _OF_FRAMES = ("sample_fps",)
 _MUCH = 0.25  # of all memory
-
-
-def _available(name: str, instead: str, context: Context) -> bool:
-    """Fetch a model where needed and note it for the report; False, said aloud, where it cannot be had.
-
-    Raises:
-        FramelaneError: not even ``instead``, which needs nothing, is there.
-    """
-    try:
-        store.resolve(name, notify=context.warn)
-    except UsageError:
-        raise
-    except FramelaneError as error:
-        if name == instead:
-            raise
-        context.degrade(f"{instead} is used instead of {name}. {error}")
-        return False
-    entry = catalog.get(name)
-    context.models.append({"name": entry.name, "sha256": store.digest(name), "licence": entry.licence})
-    return True
 
 
 def open_maps(context: Context, clip_rate: float, size: tuple[int, int]) -> Maps:
@@ -71,12 +47,12 @@ def open_maps(context: Context, clip_rate: float, size: tuple[int, int]) -> Maps
     name: str = options.backbone
     while name in VIDEO_BACKBONES:
         instead = SMALLER.get(name, EMBEDDED_BACKBONE)
-        if _available(name, instead, context):
+        if available(name, instead, context):
             maps = open_windows(name, context)
             _say_what_windows_cost(maps, clip_rate, size, context)
             return maps
         name = instead
-    _available(EMBEDDED_BACKBONE, EMBEDDED_BACKBONE, context)
+    available(EMBEDDED_BACKBONE, EMBEDDED_BACKBONE, context)
     _without_effect(_OF_WINDOWS, EMBEDDED_BACKBONE, context)
     wanted = (
         EMBEDDED_BACKBONE, context.device, options.spatial_resolution, context.settings.hardware.mixed_precision
@@ -148,63 +124,3 @@ def open_windows(name: str, context: Context) -> WindowMaps:
         target=options.target,
         degrade=context.degrade,
     )
-
-
-def open_detector(context: Context) -> Detector:
-    """Channel B's detector.
-
-    Raises:
-        UsageError: an unknown class, or a file that the user must bring is missing.
-        FramelaneError: not even the embedded detector can be opened.
-    """
-    name: str = context.settings.attention.detector
-    weights = catalogue_name(name, context.settings.attention.detector_size)
-    detector = None
-    if name in NEEDS and find_spec(NEEDS[name]) is None:
-        context.degrade(
-            f"{EMBEDDED_DETECTOR} is used instead of {name}, which needs the package {NEEDS[name]}: run "
-            f"pip install {NEEDS[name]}."
-        )
-    elif not weights or _available(weights, EMBEDDED_DETECTOR, context):
-        detector = _opened(name, context)
-    if detector is None:
-        _available(EMBEDDED_DETECTOR, EMBEDDED_DETECTOR, context)
-        detector = _load(EMBEDDED_DETECTOR, context)
-    if detector.own_weights:
-        context.models.append(detector.own_weights)
-    context.models[-1]["provider"] = detector.provider
-    if detector.notice:
-        context.warn(detector.notice)
-    if detector.downgrade:
-        context.degrade(detector.downgrade)
-    return detector
-
-
-def _opened(name: str, context: Context) -> Detector | None:
-    """The detector; None, said aloud, where its files are here and sound but cannot be made to work."""
-    try:
-        return _load(name, context)
-    except UsageError:
-        raise
-    except FramelaneError as error:
-        if name == EMBEDDED_DETECTOR:
-            raise
-        context.models.pop()
-        context.degrade(f"{EMBEDDED_DETECTOR} is used instead of {name}. {error}")
-        return None
-
-
-def _load(name: str, context: Context) -> Detector:
-    options = context.settings.attention
-    wanted: dict[str, Any] = {
-        "device": context.device, "threads": context.threads, "threshold": options.detection_threshold,
-        "classes": tuple(options.classes), "size": options.detector_size,
-    }  # fmt: skip
-    weights = catalogue_name(name, options.detector_size)
-    if weights is None:  # the user's own weights, which may change between two jobs
-        detector = load_detector(name, **wanted)
-    else:
-        opened = (name, *wanted.values(), store.digest(weights))
-        detector = kept("detector", opened, lambda: load_detector(name, **wanted))
-    detector.half = context.settings.hardware.mixed_precision
-    return detector

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from framelane.memory import free_memory, is_out_of_memory
-from framelane.processors.attention.lanes import Seen
+from framelane.perception.lanes import Seen
 from framelane.processors.attention.maps import Maps
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from framelane.perception.arrays import pack, unpack
 from framelane.perception.depths import Kind
-from framelane.processors.attention.arrays import pack, unpack
-from framelane.processors.attention.motion import Step, compose, warp
+from framelane.perception.motion import Step, compose, warp
 
 LONG_SIDE = 384
 """Pixels of a field's longer side: twice the flow's, so that edges stay sharper than what carries them."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from framelane.processors.attention.lanes import Track
+from framelane.perception.lanes import Track
 
 Side = Literal["left", "centre", "right"]
 MARGIN = 0.2

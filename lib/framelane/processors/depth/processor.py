@@ -13,17 +13,18 @@ import numpy as np
 
 from framelane.perception.depths import DepthEstimator
 from framelane.perception.detectors import Detector
+from framelane.perception.lanes import BoxLane, Pending
+from framelane.perception.motion import Step, steps
+from framelane.perception.schedule import duties, history
 from framelane.perception.trackers import load_tracker
-from framelane.processors.attention.lanes import BoxLane, Pending
-from framelane.processors.attention.motion import Step, steps
-from framelane.processors.attention.schedule import duties, history
 from framelane.processors.base import Context, OutputSpec, Processor, Snapshot
 from framelane.processors.depth.field import DepthLane, Frame, field_size, to_field
 from framelane.processors.depth.fusion import MARGIN, Histories, Measured, measure
 from framelane.processors.depth.picture import Picture
-from framelane.processors.depth.sources import both, open_detector, open_estimator
+from framelane.processors.depth.sources import both, open_estimator
 from framelane.processors.depth.tables import alert_row, fold, row, sentence, tones_of, write_alerts, write_objects
 from framelane.processors.depth.zones import Alert, Zones
+from framelane.processors.opening import open_detector
 from framelane.sections.depth import DepthSettings
 from framelane.video.clip import Clip
 from framelane.video.frames import FrameBatch
@@ -79,7 +80,7 @@ class Depth(Processor):
         width, height = clip.display_size
         self.frame = (height, width)
         self.size = field_size(self.frame)
-        self.detector: Detector | None = open_detector(context)
+        self.detector: Detector | None = open_detector(context, "depth")
         self.estimator: DepthEstimator | None = open_estimator(context)
         self.kind = self.estimator.kind if self.estimator else None
         self.history = history(options.detect_every)

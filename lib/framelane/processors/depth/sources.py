@@ -1,11 +1,10 @@
-"""Opening the models of the depth processor; where the depth model cannot be had, everything else goes on and says so."""
+"""Opening the model of the depth processor; where the depth model cannot be had, everything else goes on and says so."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,42 +13,12 @@ from framelane.models import catalog, store
 from framelane.models.kept import kept
 from framelane.perception.depth_onnx import yolo_path
 from framelane.perception.depths import DepthEstimator, DepthOptions, Kind, load_estimator, own_weights
-from framelane.perception.detectors import Detector
-from framelane.processors.attention.sources import open_detector as open_attentions
 from framelane.processors.base import Context
+from framelane.processors.opening import noted
 
 A = TypeVar("A")
 B = TypeVar("B")
 TASK = "depth"
-_SHARED = ("detector", "detector_size", "detection_threshold", "classes")
-
-
-def open_detector(context: Context) -> Detector:
-    """The detector that ``depth.detector`` names.
-
-    Raises:
-        UsageError: an unknown class, or a file that the user must bring is missing.
-        FramelaneError: not even the embedded detector can be opened.
-    """
-    options = context.settings.depth
-    same = {key: getattr(options, key) for key in _SHARED}
-    settings = context.settings.model_copy(update={"attention": context.settings.attention.model_copy(update=same)})
-    try:
-        return open_attentions(
-            replace(
-                context,
-                settings=settings,
-                warn=lambda said: context.warn(_ours(said)),
-                degrade=lambda said: context.degrade(_ours(said)),
-            )
-        )
-    except UsageError as error:
-        raise UsageError(_ours(str(error))) from error
-
-
-def _ours(said: str) -> str:
-    """A sentence of the detectors with the settings' names that the user of ``depth`` knows."""
-    return said.replace("attention.", "depth.")
 
 
 def open_estimator(context: Context) -> DepthEstimator | None:
@@ -80,9 +49,7 @@ def open_estimator(context: Context) -> DepthEstimator | None:
             f"There is no depth in this result: distances are unknown, and zones come from the boxes alone. {error}"
         )
         return None
-    context.models.append(
-        {"name": entry.name, "sha256": store.digest(wanted), "licence": entry.licence, "provider": opened.provider}
-    )
+    context.models.append({**noted(wanted), "provider": opened.provider})
     return _said(opened, context)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from framelane.perception.faces.base import Face
 from framelane.perception.faces.tracks import GAP_S, WIDTH_S, FaceTracks, Sight, faces_at, joined
-from framelane.processors.attention.motion import LONG_SIDE, way_back
+from framelane.perception.motion import LONG_SIDE, way_back
 from framelane.processors.base import Context, Moment, OutputSpec, Processor, Snapshot
 from framelane.processors.faceswap import opening, safety
 from framelane.processors.faceswap.compose import composed, swapped

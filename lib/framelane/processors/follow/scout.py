@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from framelane.perception.detectors import Detector, family_of
+from framelane.perception.motion import LONG_SIDE, way_back
 from framelane.perception.trackers import Tracker, load_tracker
-from framelane.processors.attention.motion import LONG_SIDE, way_back
-from framelane.processors.attention.sources import open_detector
 from framelane.processors.base import Context, OutputSpec, Processor, Snapshot
 from framelane.processors.follow.cue import Blob, Cue
+from framelane.processors.opening import open_detector
 from framelane.video.clip import Clip
 from framelane.video.frames import FrameBatch, thumbnail
 
 _MOST = 12  # candidates of a frame that are kept
+_CLASSES = ("person", "sports ball", "frisbee")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Scout(Processor):
         self.every = options.detect_every * context.settings.hardware.stride
         self.threshold = options.cut_threshold
         self.wants_balls = options.subject == "ball"
-        self.detector: Detector = open_detector(_as_attention(context))
+        self.detector: Detector = open_detector(context, "follow", _CLASSES)
         rate = float(clip.rate)
         with_cue = options.cue == "on" or (options.cue == "auto" and self.detector.name == "nanodet")
         self.cue = Cue(rate) if self.wants_balls and with_cue else None
@@ -133,17 +134,3 @@ def _rows(detections: Any, ids: Sequence[int]) -> list[list[Any]]:
         for i, name, box, score in zip(ids, names, detections.xyxy, detections.confidence, strict=True)
     ]
     return [row for row in rows if row[1] in ("person", "ball")]
-
-
-def _as_attention(context: Context) -> Context:
-    """The context in which the shared opening of detectors finds this processor's choice."""
-    follow = context.settings.follow
-    eyes = context.settings.attention.model_copy(
-        update={
-            "detector": follow.detector,
-            "detector_size": follow.detector_size,
-            "detection_threshold": follow.detection_threshold,
-            "classes": ["person", "sports ball", "frisbee"],
-        }
-    )
-    return replace(context, settings=context.settings.model_copy(update={"attention": eyes}))

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from framelane.processors.attention.motion import LONG_SIDE, Step, steps, way_back
-from framelane.processors.attention.schedule import duties, history
+from framelane.perception.motion import LONG_SIDE, Step, steps, way_back
+from framelane.perception.schedule import duties, history
 from framelane.processors.base import Context, OutputSpec, Processor, Snapshot
 from framelane.processors.pose import tables
 from framelane.processors.pose.figures import Fold, row

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from framelane.errors import FramelaneError, UsageError
-from framelane.models import catalog, store
+from framelane.models import store
 from framelane.models.kept import kept
 from framelane.perception.poses import Options, PoseEstimator, estimator_class, load_estimator
 from framelane.processors.base import Context
+from framelane.processors.opening import noted
 
 EMBEDDED = "movenet"
 _OF_MOVENET = ("resolution", "closer")
@@ -63,8 +64,7 @@ def _load(name: str, context: Context) -> PoseEstimator:
     weights = estimator_class(name).catalogue_names(options)
     for each in weights:
         store.resolve(each, notify=context.warn)
-        entry = catalog.get(each)
-        context.models.append({"name": entry.name, "sha256": store.digest(each), "licence": entry.licence})
+        context.models.append(noted(each))
     if not weights:  # the user's own, which may change between two jobs
         return load_estimator(name, options)
     key = (name, options, *(store.digest(each) for each in weights))

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from framelane.processors.attention.arrays import pack, unpack
-from framelane.processors.attention.motion import LONG_SIDE, Step, way_back
+from framelane.perception.arrays import pack, unpack
+from framelane.perception.motion import LONG_SIDE, Step, way_back
 from framelane.video.frames import FrameBatch, thumbnail
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def duties(batch: FrameBatch, steps: Sequence[Step], every: int, cut_threshold: 
         batch: frames, with at least :func:`history` frames before them or all since the clip's start.
         steps: how each frame relates to the one before.
         every: detect on every N-th frame.
-        cut_threshold: as for :func:`framelane.processors.attention.motion.steps`.
+        cut_threshold: as for :func:`framelane.perception.motion.steps`.
 
     Raises:
         ValueError: the batch carries too few frames before it.

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from framelane.perception.arrays import follow, normalised_grid, pack, unpack
 from framelane.perception.camera import Motion, compose, from_json, to_json
 from framelane.perception.detectors import Family, family_of
-from framelane.processors.attention.arrays import follow, normalised_grid, pack, unpack
-from framelane.processors.attention.motion import Step, between, to_field
-from framelane.processors.attention.schedule import Given
+from framelane.perception.motion import Step, between, to_field
+from framelane.perception.schedule import Given
 from framelane.video.frames import FrameBatch
 
 if TYPE_CHECKING:

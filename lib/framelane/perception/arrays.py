@@ -1,4 +1,4 @@
-"""Small arrays of the attention processor: as plain data, and an object's own map as it moves."""
+"""Small arrays: as plain data for snapshots, and an object's own map as it moves."""
 
 from __future__ import annotations
 
