@@ -229,12 +229,11 @@ def test_colour_tags_and_colours_are_kept(tmp_path, kind, processor):
     assert abs(drift.mean()) < 0.75
 
 
+@pytest.mark.parametrize("pixels", ["yuv444p", "yuv420p", "yuv422p10le", "gbrp"])
 @pytest.mark.parametrize("processor", ["copy", "repaint"])
-def test_odd_sizes(tmp_path, processor):
-    crop = "format=yuv444p,crop=321:241:0:0:exact=1"
-    clip = synthetic(
-        tmp_path / "in.mkv", "-vf", crop, "-c:v", "libx264", "-pix_fmt", "yuv444p", size="322x242", seconds=1
-    )
+def test_odd_sizes(tmp_path, processor, pixels):
+    crop = f"format={pixels},crop=321:241:0:0:exact=1"
+    clip = synthetic(tmp_path / "in.mkv", "-vf", crop, "-c:v", "ffv1", "-pix_fmt", pixels, size="322x242", seconds=1)
     result = run(clip, tmp_path / "out.mp4", processor)
     stream = probe(tmp_path / "out.mp4")["streams"][0]
     assert (stream["width"], stream["height"]) == (322, 242)

@@ -152,7 +152,17 @@ def _unsited(frame: Any) -> Any:
     name, planes = frame.format.name, frame.planes
     if not name.startswith("yuv") or name.endswith("be") or len(planes) != 3 or any(p.line_size < 0 for p in planes):
         return frame
+    if frame.width % 2 or frame.height % 2:  # from_dlpack takes even sides only
+        copy = VideoFrame(frame.width, frame.height, name)
+        for target, source in zip(copy.planes, planes, strict=True):
+            np.copyto(_rows(target)[:, : source.line_size], _rows(source)[:, : target.line_size])
+        return copy
     return VideoFrame.from_dlpack(tuple(planes), format=name, width=frame.width, height=frame.height)
+
+
+def _rows(plane: Any) -> np.ndarray:
+    """A view of a plane's bytes, ``(H, line_size)``, its row padding included."""
+    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
 
 
 def _planar_frame(rgb: np.ndarray) -> Any:
