@@ -18,9 +18,9 @@ from framelane import report
 from framelane.checks import check_disk, check_output
 from framelane.engine.checkpoint import Segment, WorkFolder, sync_folder
 from framelane.engine.events import Event
+from framelane.engine.notes import Notes
 from framelane.engine.pipeline import Pipeline, Plan
 from framelane.errors import Cancelled, FramelaneError, UsageError
-from framelane.job import Notes
 from framelane.machine import usable_cores
 from framelane.memory import keep_memory_flat
 from framelane.processors.base import Context, OutputSpec, Processor

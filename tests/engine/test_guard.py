@@ -435,7 +435,7 @@ def test_short_memory_empties_the_queues_and_the_frames_stay_the_same(tmp_path, 
     class Slow(support.processors.Averager):
         def infer(self, batch):
             time.sleep(0.05)
-            counted = cls.job.pipeline.meter.seen
+            counted = cls.job.attempt.pipeline.meter.seen
             ahead[batch.first_index] = counted["decode"] - counted["process"]
             return super().infer(batch)
 
