@@ -19,7 +19,8 @@ from framelane.checks import check_disk, check_output
 from framelane.engine.checkpoint import Segment, WorkFolder, sync_folder
 from framelane.engine.events import Event
 from framelane.engine.notes import Notes
-from framelane.engine.pipeline import Pipeline, Plan
+from framelane.engine.pipeline import Pipeline
+from framelane.engine.plan import Plan
 from framelane.errors import Cancelled, FramelaneError, UsageError
 from framelane.machine import usable_cores
 from framelane.memory import keep_memory_flat
