@@ -25,7 +25,7 @@ from framelane.engine.plan import Plan
 from framelane.errors import Cancelled, FramelaneError, UsageError
 from framelane.memory import keep_memory_flat
 from framelane.processors.base import Context, OutputSpec, Processor
-from framelane.schema import OutputSettings
+from framelane.sections.output import OutputSettings
 from framelane.video.aria import as_clip
 from framelane.video.clip import Clip, fingerprint, probe, require_file
 from framelane.video.colour import resized

@@ -21,7 +21,8 @@ from framelane.engine.control import Control
 from framelane.engine.guard import LOST_S, QUANTITIES, Guard
 from framelane.errors import Cancelled, FramelaneError, OutOfMemory, UsageError
 from framelane.job import Job
-from framelane.schema import GuardSettings, Settings
+from framelane.schema import Settings
+from framelane.sections.guard import GuardSettings
 from framelane.settings import load
 from framelane.video.clip import probe
 from support.clips import STREET, WALKER

@@ -17,7 +17,7 @@ from framelane.processors.attention.arrays import follow, pack, unpack
 from framelane.processors.attention.lanes import BoxLane, Track
 from framelane.processors.attention.memory import ObjectMaps, Paths
 from framelane.processors.attention.picture import Picture
-from framelane.schema import AttentionSettings
+from framelane.sections.attention import AttentionSettings
 
 
 class Looking(RfDetr):

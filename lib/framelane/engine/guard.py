@@ -18,7 +18,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from framelane.schema import GuardRule, GuardSettings
+from framelane.sections.guard import GuardRule, GuardSettings
 
 Sample = Mapping[str, float]
 """Quantities by name; one whose sensor does not answer is absent."""
