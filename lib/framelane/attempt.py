@@ -13,7 +13,7 @@ from typing import Any
 
 from framelane import fallback
 from framelane.checks import choose_device
-from framelane.machine import usable_cores
+from framelane.container import usable_cores
 from framelane.engine.checkpoint import Segment, WorkFolder
 from framelane.engine.control import Control
 from framelane.engine.events import Event, Listener

@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 from framelane import report
 from framelane.checks import check_disk, check_output
-from framelane.machine import usable_cores
+from framelane.container import usable_cores
 from framelane.engine.checkpoint import Segment, WorkFolder, sync_folder
 from framelane.engine.events import Event
 from framelane.engine.notes import Notes

@@ -28,8 +28,8 @@ from framelane.bench.choosing import (
     thread_counts,
     winners,
 )
+from framelane.container import usable_cores
 from framelane.errors import FramelaneError
-from framelane.machine import usable_cores
 
 if TYPE_CHECKING:
     from rich.table import Table
