@@ -18,11 +18,12 @@ from framelane.engine.checkpoint import Segment, WorkFolder
 from framelane.engine.control import Control
 from framelane.engine.events import Event, Listener
 from framelane.engine.first_pass import first_pass
-from framelane.engine.guard import Guard, Held, thresholds
+from framelane.engine.guard import Guard
 from framelane.engine.notes import Notes
 from framelane.engine.pipeline import Pipeline
 from framelane.engine.plan import Plan
 from framelane.engine.preview import Preview
+from framelane.engine.rungs import Held, thresholds
 from framelane.errors import FramelaneError
 from framelane.identity import asked_for, encoded_with, frames_depend_on
 from framelane.processors.base import Context, Processor

@@ -16,8 +16,9 @@ from framelane.checks import check_disk, check_output, choose_device
 from framelane.engine.checkpoint import Segment, WorkFolder
 from framelane.engine.control import Control
 from framelane.engine.events import Event
-from framelane.engine.guard import Guard, Held
+from framelane.engine.guard import Guard
 from framelane.engine.notes import Notes
+from framelane.engine.rungs import Held
 from framelane.engine.sensors import open_sources
 from framelane.errors import OutOfMemory
 from framelane.identity import clip_and_processor, frames_depend_on, go_on_as_begun

@@ -18,7 +18,8 @@ import framelane
 import support.processors
 from framelane import fallback
 from framelane.engine.control import Control
-from framelane.engine.guard import LOST_S, QUANTITIES, Guard
+from framelane.engine.guard import LOST_S, Guard
+from framelane.engine.rungs import QUANTITIES
 from framelane.errors import Cancelled, FramelaneError, OutOfMemory, UsageError
 from framelane.job import Job
 from framelane.schema import Settings

@@ -15,8 +15,9 @@ from typing import Any
 
 from framelane.engine.controls import PAUSED, RESUMED
 from framelane.engine.events import Event
-from framelane.engine.guard import Action, Guard, Held
+from framelane.engine.guard import Guard
 from framelane.engine.monitor import Monitor, Source
+from framelane.engine.rungs import Action, Held
 from framelane.memory import free_memory, trim_memory
 from framelane.sections.guard import GuardSettings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from framelane.engine.checkpoint import Segment
-from framelane.engine.guard import Held
+from framelane.engine.rungs import Held
 
 
 @dataclass
