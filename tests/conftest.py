@@ -17,6 +17,6 @@ def pytest_runtest_setup(item):
 
 @cache
 def _no_card():
-    from framelane.machine import cuda_problem
+    from framelane.gpu import cuda_problem
 
     return cuda_problem()

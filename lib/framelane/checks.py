@@ -9,7 +9,8 @@ from pathlib import Path
 
 from framelane import hardware, report
 from framelane.errors import FramelaneError, UsageError
-from framelane.schema import HardwareSettings, Settings
+from framelane.schema import Settings
+from framelane.sections.hardware import HardwareSettings
 from framelane.video.writer import EXTENSIONS
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from framelane import settings as settings_module
-from framelane.engine.guard import Held
+from framelane.engine.rungs import Held
 from framelane.errors import OutOfMemory, chain
 from framelane.memory import is_out_of_memory
 from framelane.schema import Settings

@@ -5,14 +5,7 @@ What of it works, and what to do about the rest, is the doctor's (``framelane.do
 
 from __future__ import annotations
 
-from framelane.machine import (
-    Gpu,
-    Hardware,
-    choose_profile,
-    cuda_problem,
-    detect,
-    detected_profile,
-    memory_bandwidth_gbs,
-)
+from framelane.gpu import Gpu, cuda_problem
+from framelane.machine import Hardware, choose_profile, detect, detected_profile, memory_bandwidth_gbs
 
 __all__ = ["Gpu", "Hardware", "choose_profile", "cuda_problem", "detect", "detected_profile", "memory_bandwidth_gbs"]

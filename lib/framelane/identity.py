@@ -17,9 +17,11 @@ from typing import Any
 
 from framelane import settings as settings_module
 from framelane.errors import UsageError
+from framelane.processors.base import Processor
 from framelane.resources import data_path
 from framelane.schema import Settings
 from framelane.settings import Loaded
+from framelane.video.clip import Clip, fingerprint
 
 BEGUN = "profile of the machine that began the clip"
 """The origin of a setting that unfinished work brought; like any profile's, it is not the user's own."""
@@ -73,6 +75,17 @@ def frames_settings(processor: str, loaded: Loaded) -> dict[str, Any]:
     return with_contents(
         {key: value for key, value in flat.items() if key.split(".")[0] in sections and key not in NOT_IN_FRAMES}
     )
+
+
+def clip_and_processor(clip: Clip, processor: Processor) -> dict[str, Any]:
+    """Which clip, and which version of the processor; with other ones, no setting makes unfinished work fit."""
+    version = f"{processor.name} {processor.version}"
+    return {"clip": fingerprint(clip.path), "processor version": version}
+
+
+def frames_depend_on(clip: Clip, processor: Processor, loaded: Loaded) -> dict[str, Any]:
+    """What the frames depend on, as far as it is known before anything is opened."""
+    return {**clip_and_processor(clip, processor), **frames_settings(processor.name, loaded)}
 
 
 def encoded_with(encoder: str, flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,23 +16,25 @@ from typing import Any, get_args
 
 from framelane import report
 from framelane.checks import check_disk, check_output
+from framelane.container import usable_cores
 from framelane.engine.checkpoint import Segment, WorkFolder, sync_folder
 from framelane.engine.events import Event
-from framelane.engine.pipeline import Pipeline, Plan
+from framelane.engine.notes import Notes
+from framelane.engine.pipeline import Pipeline
+from framelane.engine.plan import Plan
 from framelane.errors import Cancelled, FramelaneError, UsageError
-from framelane.job import Notes
-from framelane.machine import usable_cores
 from framelane.memory import keep_memory_flat
 from framelane.processors.base import Context, OutputSpec, Processor
-from framelane.schema import OutputSettings
+from framelane.sections.output import OutputSettings
 from framelane.video.aria import as_clip
 from framelane.video.clip import Clip, fingerprint, probe, require_file
 from framelane.video.colour import resized
 from framelane.video.encoders import cpu_encoder
 from framelane.video.frames import FrameBatch
-from framelane.video.join import join, verify
+from framelane.video.join import join
 from framelane.video.reader import Reader, open_reader
 from framelane.video.scale import shrunk_clip, working_size
+from framelane.video.verification import verify
 from framelane.video.writer import EXTENSIONS, EncodeSpec, encode_spec, write_error
 
 _PRESETS = get_args(OutputSettings.model_fields["preset"].annotation)

@@ -10,7 +10,7 @@ from typing import Any
 from framelane import hardware, tuned
 from framelane import settings as settings_module
 from framelane.engine.events import Event
-from framelane.engine.guard import Held
+from framelane.engine.rungs import Held
 from framelane.errors import Cancelled, FramelaneError, UsageError
 from framelane.job import Job, Result
 from framelane.settings import Loaded

@@ -18,7 +18,8 @@ from framelane.schema import Settings
 from framelane.sheet import make_sheet
 from framelane.video.clip import Clip
 from framelane.video.gif import make_gif
-from framelane.video.join import join, verify
+from framelane.video.join import join
+from framelane.video.verification import verify
 from framelane.video.writer import write_error
 
 

@@ -20,8 +20,10 @@ from typing import Any
 
 import yaml
 
-from framelane import machine, settings
+from framelane import settings
+from framelane.container import memory, usable_cores
 from framelane.errors import FramelaneError, UsageError
+from framelane.gpu import find_gpu
 from framelane.schema import Settings
 
 VARIABLE = "FRAMELANE_MACHINE"
@@ -86,12 +88,12 @@ def path() -> Path | None:
 
 def this_machine() -> dict[str, Any]:
     """What the file is keyed by: card and driver (None without a card), usable cores, RAM in GB (2^30), our version."""
-    gpu, _ = machine.find_gpu()
+    gpu, _ = find_gpu()
     return {
         "card": gpu.name if gpu else None,
         "driver": gpu.driver if gpu else None,
-        "cores": machine.usable_cores(),
-        "ram_gb": round(machine.memory()[0] / 2**30, 1),
+        "cores": usable_cores(),
+        "ram_gb": round(memory()[0] / 2**30, 1),
         "framelane": _version(),
     }
 

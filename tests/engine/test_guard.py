@@ -18,10 +18,12 @@ import framelane
 import support.processors
 from framelane import fallback
 from framelane.engine.control import Control
-from framelane.engine.guard import LOST_S, QUANTITIES, Guard
+from framelane.engine.guard import LOST_S, Guard
+from framelane.engine.rungs import QUANTITIES
 from framelane.errors import Cancelled, FramelaneError, OutOfMemory, UsageError
 from framelane.job import Job
-from framelane.schema import GuardSettings, Settings
+from framelane.schema import Settings
+from framelane.sections.guard import GuardSettings
 from framelane.settings import load
 from framelane.video.clip import probe
 from support.clips import STREET, WALKER
@@ -435,7 +437,7 @@ def test_short_memory_empties_the_queues_and_the_frames_stay_the_same(tmp_path, 
     class Slow(support.processors.Averager):
         def infer(self, batch):
             time.sleep(0.05)
-            counted = cls.job.pipeline.meter.seen
+            counted = cls.job.attempt.pipeline.meter.seen
             ahead[batch.first_index] = counted["decode"] - counted["process"]
             return super().infer(batch)
 

@@ -17,7 +17,7 @@ from framelane.engine import sensors
 from framelane.engine.monitor import STALE_S, Monitor
 from framelane.engine.sensors import DiskSource, JtopSource, NvmlSource, SystemSource, TegraSource, open_sources
 from framelane.errors import UsageError
-from framelane.machine import find_gpu
+from framelane.gpu import find_gpu
 from framelane.settings import load
 from support.clips import STREET
 

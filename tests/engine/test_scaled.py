@@ -9,9 +9,10 @@ import pytest
 
 import framelane
 import support.processors
-from framelane.engine import pipeline
+from framelane.engine import processing
 from framelane.errors import Cancelled
 from framelane.processors.base import OutputSpec, Processor
+from framelane.processors.scaled import Scaled
 from framelane.video import frames as frames_module
 from framelane.video.clip import probe as probe_clip
 from framelane.video.frames import thumbnail
@@ -180,9 +181,69 @@ def test_a_processor_that_draws_against_its_word_is_an_error(tmp_path):
         run(STREET, tmp_path / "o.mp4", "liar", **{"hardware.working_height": 240})
 
 
+class Sizes(support.processors.Copy):
+    """Says how wide each frame is that it is shown."""
+
+    def commit(self, batch, inferred):
+        return [batch.replace(rows=[{"width": batch.rgb.shape[-1]}] * len(batch))]
+
+
+class Looker(Sizes):
+    """Looks at the whole clip first, and writes a table of what it was shown in either pass."""
+
+    name = "looker"
+    exports = (".objects.csv",)
+    makes_sheet = True
+    version = 7
+
+    def first_pass(self):
+        return Sizes()
+
+    def learn(self, rows):
+        self.known = [row["width"] for row in rows]
+
+    def report(self, rows):
+        return {"known": self.known}
+
+    def export(self, suffix, rows, path):
+        path.write_text("\n".join(str(row["width"]) for row in rows))
+
+
+def test_a_first_pass_and_tables_work_at_the_working_size_too(tmp_path):
+    small = run(STREET, tmp_path / "a.mp4", "looker", **{"hardware.working_height": 240})
+    assert small.report["working_size"] == [320, 240]
+    assert small.report["metrics"]["known"] == [320] * 120, "the first pass saw frames of another size"
+    assert (tmp_path / "a.objects.csv").read_text().split() == ["320"] * 120
+    plain = run(STREET, tmp_path / "b.mp4", "looker")
+    assert plain.report["metrics"]["known"] == [768] * 120
+    assert frame_hashes(small.output_path) == frame_hashes(plain.output_path)
+
+
+def test_all_of_the_contract_reaches_the_processor_inside():
+    public = {name for name, what in vars(Processor).items() if callable(what) and not name.startswith("_")}
+    assert public <= vars(Scaled).keys(), f"not passed on: {sorted(public - vars(Scaled).keys())}"
+    inner = Looker()
+    inner.history, inner.says_what_it_is = 3, True
+    around = Scaled(inner, (320, 240))
+    said = [name for name in Processor.__annotations__ if not name.startswith("_")]
+    assert {"exports", "makes_sheet", "version"} <= set(said)
+    assert {name: getattr(around, name) for name in said} == {name: getattr(inner, name) for name in said}
+
+
+def test_frames_of_a_size_of_their_own_are_not_scaled(tmp_path):
+    class Cutter(support.processors.Copy):
+        name = "cutter"
+
+        def open(self, clip, context):
+            return OutputSpec(size=(64, 64))
+
+    with pytest.raises(ValueError, match="cutter makes frames of a size of its own"):
+        run(STREET, tmp_path / "o.mp4", "cutter", **{"hardware.working_height": 240})
+
+
 def test_memory_is_given_back_every_so_many_batches(tmp_path, monkeypatch):
     given_back = []
-    monkeypatch.setattr(pipeline, "free_memory", lambda: given_back.append(1))
+    monkeypatch.setattr(processing, "free_memory", lambda: given_back.append(1))
     run(STREET, tmp_path / "o.mp4", "copy", **{"hardware.batch_size": 10, "hardware.empty_cache_every": 5})
     assert len(given_back) == 2, "120 frames are 12 batches"
     run(STREET, tmp_path / "p.mp4", "copy")

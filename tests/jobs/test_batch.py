@@ -20,8 +20,8 @@ import framelane
 import support.processors  # noqa: F401
 from framelane.errors import Cancelled, UsageError
 from framelane.jobs import batch_run, notify
-from framelane.jobs import claims as claims_module
 from framelane.jobs.batch_run import forget_old_work
+from framelane.jobs.claim import HELD
 from framelane.jobs.executors import LocalExecutor
 from framelane.jobs.ledger import Ledger
 from framelane.jobs.owner import Owner
@@ -377,7 +377,7 @@ def claimed_elsewhere(place, *, signs):
     claims = Ledger(place / "out", expiry_s=2).claims
     claims.owner = lambda: Owner("another machine", "of another boot", "", 1, "1")
     claim = claims.take(identity)
-    claims_module._HELD.discard(claim.token)  # not of this process
+    HELD.discard(claim.token)  # not of this process
 
     def live():
         while not signs.wait(0.2):

@@ -255,6 +255,21 @@ def test_include_and_exclude(tmp_path):
     assert found(include=["nothing"]) == []
 
 
+def test_a_pattern_from_the_folder_on_is_for_no_namesake_below(tmp_path):
+    for where in ("a.mp4", "trip/a.mp4", "trip/[x].mp4", "trip/old/a.mp4"):
+        put(WALKER, tmp_path, where)
+
+    def found(**patterns):
+        return names(find_clips(tmp_path, **patterns))
+
+    assert found(include=["a.mp4"]) == ["a.mp4", "trip/a.mp4", "trip/old/a.mp4"]
+    assert found(include=["/a.mp4"]) == found(include=["/A.MP4"]) == ["a.mp4"]
+    assert found(include=["/*.mp4"]) == ["a.mp4"]
+    assert found(include=["/trip/*"]) == ["trip/[x].mp4", "trip/a.mp4"]
+    assert found(include=["/trip/[[]x].mp4"]) == ["trip/[x].mp4"]
+    assert found(exclude=["/*/a.mp4"]) == ["a.mp4", "trip/[x].mp4", "trip/old/a.mp4"]
+
+
 def test_names_do_not_depend_on_what_is_left_out(tmp_path):
     put(WALKER, tmp_path, "a.mp4")
     put(WALKER, tmp_path, "a.mov")

@@ -257,14 +257,39 @@ SHELL = ("framelane plan", 990.0)
         ({}, system(100, 200, SHELL, KERNEL), 700, "kernel"),
         ({}, system(100, 900, SHELL), 900, "the start of this machine"),
         ({}, system(950, 900, SHELL), 950, "the start of this machine"),
-        ({}, system(100, 200, SHELL), 1000, "this command"),
     ],
 )
 def test_the_session_begins_with_the_runtime_not_with_the_command(environment, machine, started, since):
-    clock = session_clock(300, environment=environment, system=machine, now=1000.0)
+    clock = session_clock(801, environment=environment, system=machine, now=1000.0)
     assert clock.started == started
     assert since in clock.since
     assert clock.elapsed(1000.0) == 1000 - started
+
+
+@pytest.mark.parametrize(
+    ("environment", "machine", "since"),
+    [
+        ({}, system(100, 200, SHELL), "this machine has run for 13 min"),
+        (
+            {"KAGGLE_KERNEL_RUN_TYPE": "i"},
+            system(100, 200, SHELL),
+            "the session has run for 13 min, longer than the budget",
+        ),
+        ({}, system(100, 200, SHELL, KERNEL), "the session has run for 5 min, longer"),
+    ],
+)
+def test_what_has_outlived_the_budget_begins_with_the_command(environment, machine, since):
+    clock = session_clock(300, environment=environment, system=machine, now=1000.0)
+    assert (clock.started, clock.elapsed(1000.0)) == (1000, 0)
+    assert clock.since.startswith("this command")
+    assert since in clock.since
+    assert session_clock(None, environment=environment, system=machine, now=1000.0).elapsed(1000.0) > 0
+
+
+def test_what_the_launcher_says_holds_even_where_nothing_is_left():
+    given = {"FRAMELANE_RUNTIME_START": "123.5", "COLAB_RELEASE_TAG": "r"}
+    clock = session_clock(300, environment=given, system=system(100, 200, SHELL, KERNEL), now=1000.0)
+    assert clock.elapsed(1000.0) == 876.5
 
 
 def test_the_real_clock_of_this_machine_is_in_the_past():

@@ -13,6 +13,7 @@ import pytest
 from framelane.errors import FramelaneError, UsageError
 from framelane.notebook import host
 from framelane.notebook.drive import Drive
+from framelane.notebook.folders import folders
 
 HOSTS = Path(__file__).parents[1] / "support" / "hosts"
 OURS = ("google", "google.colab", "kaggle_secrets")
@@ -211,13 +212,13 @@ def test_the_tree_shows_a_floor_at_a_time(place):
     for name in ("one.MP4", "two.mov", "notes.txt", ".part.mp4"):
         (folder / name).touch()
     (folder / "loop").symlink_to(folder / "loop")
-    seen = host.folders(folder)
+    seen = folders(folder)
     assert [path.name for path in seen.folders] == ["A", "b", "línea\n2", "z \U0001f3ac"]
     assert (seen.clips, seen.left_out, seen.problem) == (2, 0, "")
-    assert "cannot be read (No such file" in host.folders(place / "none").problem
+    assert "cannot be read (No such file" in folders(place / "none").problem
     for index in range(520):
         (place / "many" / f"{index:03d}").mkdir(parents=True)
-    many = host.folders(place / "many")
+    many = folders(place / "many")
     assert (len(many.folders), many.left_out) == (500, 20)
 
 

@@ -17,7 +17,8 @@ from framelane.notebook import estimate as estimate_module
 from framelane.notebook.choice import Choice
 from framelane.notebook.countdown import Countdown
 from framelane.notebook.estimate import Estimates
-from framelane.notebook.host import Host, Listing, folders
+from framelane.notebook.folders import Listing, folders
+from framelane.notebook.host import Host
 from framelane.notebook.inputs import PathBox
 from framelane.notebook.modes import MODES, ModeCards, about, cost
 from framelane.notebook.picker import Picker
@@ -127,7 +128,7 @@ def test_touching_any_control_stops_it(host):
     controls = everything_open(picker)
     assert len(controls) > 200
     for number, control in enumerate(controls):
-        if control in (picker.countdown._start, picker._upload):
+        if control in (picker.countdown._start, picker.faces.upload):
             continue
         picker.countdown.counting = True
         touch(control)
@@ -246,7 +247,7 @@ def test_a_face_needs_consent_and_consent_stays_with_faces(host):
     picker = Picker("faceswap", host=host, estimates=Answers())
     assert list(picker.problems) == ["faceswap.consent"]
     assert run(picker, 60) is None
-    assert "adult" in picker._consent_said.value
+    assert "adult" in picker.faces.said.value
     picker.form.row("faceswap.consent").control.value = "Ada Example, signed release of 2026-03-01"
     assert list(picker.problems) == ["faceswap.source"]
     picker.form.row("faceswap.source").control.value = "ada.png"
@@ -259,8 +260,8 @@ def test_a_face_needs_consent_and_consent_stays_with_faces(host):
 
 def test_colab_says_what_it_forbids(host):
     colab = Host("colab", "Google Colab", host.content, host.results)
-    assert "deepfakes" in Picker("faceswap", host=colab, estimates=Answers())._consent_said.value
-    assert "deepfakes" not in Picker("faceswap", host=host, estimates=Answers())._consent_said.value
+    assert "deepfakes" in Picker("faceswap", host=colab, estimates=Answers()).faces.said.value
+    assert "deepfakes" not in Picker("faceswap", host=host, estimates=Answers()).faces.said.value
 
 
 def test_results_follow_the_clips_until_they_are_typed(picker, host):

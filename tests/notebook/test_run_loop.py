@@ -17,6 +17,7 @@ import support.processors  # noqa: F401
 from framelane import i18n
 from framelane.doctor.finding import Finding
 from framelane.errors import UsageError
+from framelane.jobs.discover import find_clips
 from framelane.notebook import asking, cells, machine, watching
 from framelane.notebook import host as hosts
 from framelane.notebook import picked as picked_module
@@ -177,7 +178,10 @@ def test_an_end_whose_event_was_lost_is_noticed(place, monkeypatch):
 def test_a_form_is_what_the_picker_takes(place):
     clip = place / "in" / "a.mp4"
     found = cells._given(clip, "", "fast", "auto", None, "", {"attention.method": "automatic", "gif.fps": 12, "x": ""})
-    assert found == {"mode": "fast", "source": place / "in", "include": ("a.mp4",), "overrides": {"gif.fps": 12}}
+    assert found == {"mode": "fast", "source": place / "in", "include": ("/a.mp4",), "overrides": {"gif.fps": 12}}
+    (place / "in" / "trip").mkdir()
+    (place / "in" / "trip" / "a.mp4").write_bytes(clip.read_bytes())
+    assert [str(one.relative) for one in find_clips(found["source"], include=found["include"]).found] == ["a.mp4"]
     assert cells._given("demo", None, None, None, "30m", None, None) == {"budget": "30m", "overrides": {}}
 
 

@@ -11,7 +11,8 @@ import pytest
 from framelane.errors import FramelaneError, UsageError
 from framelane.processors.faceswap import consent
 from framelane.provenance import record_digest
-from framelane.schema import FacePair, FaceswapSettings, Settings
+from framelane.schema import Settings
+from framelane.sections.faceswap import FacePair, FaceswapSettings
 from support.sealed import CONSENT, source
 
 

@@ -10,7 +10,7 @@ from framelane.errors import FramelaneError
 from framelane.processors.faceswap.label import ALWAYS, Label, wording
 from framelane.provenance import legible
 from framelane.provenance.visible import _LUMA, shows
-from framelane.schema import FaceswapSettings
+from framelane.sections.faceswap import FaceswapSettings
 
 SIZES = [(176, 144), (320, 240), (720, 1280), (1920, 1080), (3840, 2160)]
 

@@ -18,7 +18,7 @@ from framelane.errors import FramelaneError, UsageError
 from framelane.processors.faceswap.label import Label
 from framelane.provenance import DIGITAL_SOURCE_TYPE, Provenance, Unlabelled, certificate, metadata, record_digest, seal
 from framelane.provenance.visible import check as check_label
-from framelane.schema import FaceswapSettings
+from framelane.sections.faceswap import FaceswapSettings
 from framelane.video.clip import probe
 from support import sealed
 from support.clips import ffmpeg, needs_ffmpeg, synthetic

@@ -14,7 +14,7 @@ from colab_setup import ffmpeg, ffmpeg_cache, ffmpeg_check, ffmpeg_recipe, ffmpe
 from colab_setup import tune as setup_tune
 from colab_setup.ffmpeg_recipe import BuildError, Parts, Target
 
-from framelane.machine import find_gpu
+from framelane.gpu import find_gpu
 from framelane.video import ffmpeg as used
 
 T4 = Target("ubuntu22.04", "jammy", "x86_64", "580.82.07")

@@ -8,7 +8,7 @@ import support.processors  # noqa: F401
 from framelane.jobs.worker import main
 from framelane.video import join
 
-_mux_all = join._mux_all
+_mux_all = join.mux_all
 
 
 def _slowly(items):
@@ -18,5 +18,5 @@ def _slowly(items):
 
 
 if __name__ == "__main__":
-    join._mux_all = lambda target, items, result: _mux_all(target, _slowly(items), result)
+    join.mux_all = lambda target, tracks, notes: _mux_all(target, map(_slowly, tracks), notes)
     main()

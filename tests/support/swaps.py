@@ -12,7 +12,7 @@ import framelane
 from framelane.processors.faceswap.label import Label
 from framelane.provenance import seal
 from framelane.provenance.visible import check as check_label
-from framelane.schema import FaceswapSettings
+from framelane.sections.faceswap import FaceswapSettings
 from framelane.video.clip import probe
 from support.face_clips import nodding, portrait
 from support.faces import hopper

@@ -12,8 +12,9 @@ import torch
 from framelane.errors import FramelaneError, UsageError
 from framelane.models import store
 from framelane.models.torch_compat import ensure_torchvision
-from framelane.processors.attention import backbone as rooms
-from framelane.processors.attention.backbone import MEAN, PATCH, STD, Backbone, load_backbone
+from framelane.processors.attention import dino_weights
+from framelane.processors.attention.backbone import MEAN, STD, Backbone, load_backbone
+from framelane.processors.attention.dino_weights import PATCH
 
 LAYERS = 12
 
@@ -30,7 +31,7 @@ def backbone(path):
 
 @pytest.fixture(scope="module")
 def weights(path):
-    return rooms._onnx_weights(path)
+    return dino_weights.read_weights(path)
 
 
 @pytest.fixture(scope="module")
@@ -199,11 +200,11 @@ def test_bytes_and_floats_are_resized_to_nearly_the_same(tiny, photo):
 def test_a_parameter_missing_left_over_or_of_another_shape_is_named(weights, path):
     name = "encoder.layer.3.mlp.fc1.weight"
     with pytest.raises(FramelaneError, match=r"missing keys, the first is encoder\.layer\.3\.mlp\.fc1\.weight"):
-        rooms._dino_model({key: value for key, value in weights.items() if key != name}, path)
+        dino_weights.dino_model({key: value for key, value in weights.items() if key != name}, path)
     with pytest.raises(FramelaneError, match=r"unexpected keys, the first is encoder\.layer\.99"):
-        rooms._dino_model({**weights, "encoder.layer.99.norm1.bias": torch.zeros(384)}, path)
+        dino_weights.dino_model({**weights, "encoder.layer.99.norm1.bias": torch.zeros(384)}, path)
     with pytest.raises(FramelaneError, match="do not fit DINOv2"):
-        rooms._dino_model({**weights, name: torch.zeros(7, 384)}, path)
+        dino_weights.dino_model({**weights, name: torch.zeros(7, 384)}, path)
 
 
 def test_every_weight_of_the_file_reaches_the_model(weights, backbone):
@@ -214,7 +215,7 @@ def test_every_weight_of_the_file_reaches_the_model(weights, backbone):
 def test_a_file_that_is_no_model_and_an_unknown_name_are_sentences(tmp_path):
     (tmp_path / "junk.onnx").write_bytes(b"junk")
     with pytest.raises(FramelaneError, match=r"junk\.onnx cannot be read as ONNX"):
-        rooms._onnx_weights(tmp_path / "junk.onnx")
+        dino_weights.read_weights(tmp_path / "junk.onnx")
     with pytest.raises(UsageError, match="'resnet' is unknown; allowed is dinov2_vits14"):
         load_backbone("resnet")
 

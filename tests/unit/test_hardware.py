@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from framelane import hardware, machine
+from framelane import container, hardware
 from framelane.hardware import Gpu, choose_profile, detect, memory_bandwidth_gbs
 from framelane.profiles import Vram
 from support.driver import in_machine_with
@@ -19,7 +19,7 @@ T4 = Gpu("Tesla T4", 15360 << 20, 15000 << 20, "580.82.07", "13.0", (7, 5))
 FIND = """
     import json
     from dataclasses import asdict
-    from framelane.machine import find_gpu
+    from framelane.gpu import find_gpu
     gpu, reason = find_gpu()
     print(json.dumps([gpu and asdict(gpu), reason]))
 """
@@ -128,7 +128,7 @@ def test_a_containers_limit_is_the_memory_there_is(tmp_path):
     (tmp_path / "self").write_text("0::/pod/box\n")
     group(tmp_path, "pod/box", "max", 0)
     group(tmp_path, "pod", str(GIB), GIB // 2, cache=GIB // 4)
-    total, available, limited = machine.memory(tmp_path, tmp_path / "self")
+    total, available, limited = container.memory(tmp_path, tmp_path / "self")
     assert (total, limited) == (GIB, True)
     assert available == GIB - GIB // 4
 
@@ -136,23 +136,23 @@ def test_a_containers_limit_is_the_memory_there_is(tmp_path):
 def test_control_groups_of_version_1(tmp_path):
     (tmp_path / "self").write_text("5:cpu,cpuacct:/x\n4:memory:/docker/abc\n")
     group(tmp_path / "memory", "docker/abc", str(GIB), GIB // 2, old=True)
-    assert machine.memory(tmp_path, tmp_path / "self") == (GIB, GIB // 2, True)
+    assert container.memory(tmp_path, tmp_path / "self") == (GIB, GIB // 2, True)
 
 
 @pytest.mark.parametrize("limit", ["max", str(1 << 62)])
 def test_no_limit_is_no_limit(tmp_path, limit):
     (tmp_path / "self").write_text("0::/\n")
     group(tmp_path, ".", limit, 0)
-    total, available, limited = machine.memory(tmp_path, tmp_path / "self")
+    total, available, limited = container.memory(tmp_path, tmp_path / "self")
     assert not limited
     assert available <= total
 
 
 def test_a_cpu_quota_limits_the_cores(tmp_path):
     (tmp_path / "cpu.max").write_text("100000 100000\n")
-    assert machine.usable_cores(tmp_path) == 1
+    assert container.usable_cores(tmp_path) == 1
     (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert machine.usable_cores(tmp_path) >= 1
+    assert container.usable_cores(tmp_path) >= 1
 
 
 def test_memory_bandwidth_is_plausible():

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framelane import i18n
-from framelane.engine.guard import Action
+from framelane.engine.rungs import Action
 from framelane.errors import UsageError
 from framelane.fallback import sentence as fallback_sentence
 from framelane.sentences import Sentences

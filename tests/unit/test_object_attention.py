@@ -17,7 +17,7 @@ from framelane.perception.nanodet import NanoDet
 from framelane.perception.trackers import load_tracker
 from framelane.processors.attention.memory import ObjectMaps, Paths
 from framelane.processors.attention.picture import Picture
-from framelane.schema import AttentionSettings
+from framelane.sections.attention import AttentionSettings
 
 
 class Looking(RfDetr):

@@ -8,7 +8,7 @@ import pytest
 
 from framelane.checks import memory_share
 from framelane.profiles import GIB, RULES, Vram, features, profile_for
-from framelane.schema import HardwareSettings
+from framelane.sections.hardware import HardwareSettings
 from framelane.settings import load, names, profile_limits, profile_values
 
 SIZES = (2, 4, 6, 8, 15, 16, 24, 40, 80)

@@ -11,6 +11,7 @@ import pytest
 
 from framelane import tuned
 from framelane.bench import tuning
+from framelane.bench.bare import upload_fps
 from framelane.bench.choosing import Choice, Speeds, batch_sizes, beats, fastest, preset, rounds, thread_counts, winners
 from framelane.errors import FramelaneError
 from framelane.settings import load
@@ -231,9 +232,9 @@ def test_a_real_short_run_measures_the_real_pipeline_and_writes_what_it_found(tm
 
 
 def test_copies_are_timed_on_any_device():
-    assert tuning.upload_fps(False, "cpu", (64, 64), 5) > 0
+    assert upload_fps(False, "cpu", (64, 64), 5) > 0
 
 
 @pytest.mark.gpu
 def test_pinned_copies_are_timed_on_a_card():
-    assert tuning.upload_fps(True, "cuda", frames=10) > 0
+    assert upload_fps(True, "cuda", frames=10) > 0

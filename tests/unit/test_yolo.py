@@ -22,7 +22,7 @@ from framelane.errors import FramelaneError, UsageError
 from framelane.perception.detectors import COCO_NAMES, Detector, load_detector
 from framelane.perception.yolo import weights_path
 from framelane.resources import data_path
-from framelane.schema import AttentionSettings
+from framelane.sections.attention import AttentionSettings
 
 needs_ultralytics = pytest.mark.skipif(
     importlib.util.find_spec("ultralytics") is None, reason="the AGPL package ultralytics is not installed"

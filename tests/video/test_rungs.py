@@ -22,8 +22,9 @@ from framelane.video.colour import ColourTags
 from framelane.video.encoders import choice
 from framelane.video.encoders import ffmpeg as program
 from framelane.video.encoders.spec import EncodeSpec
-from framelane.video.join import join, parameter_sets, verify
+from framelane.video.join import join, parameter_sets
 from framelane.video.reader import open_reader
+from framelane.video.verification import verify
 from framelane.video.writer import SegmentWriter
 from support import pynv
 from support.clips import WALKER, ffmpeg, needs_ffmpeg, synthetic

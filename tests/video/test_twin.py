@@ -9,7 +9,7 @@ import framelane
 import support.processors  # noqa: F401
 from framelane.errors import FramelaneError
 from framelane.video.clip import probe as probe_clip
-from framelane.video.join import verify
+from framelane.video.verification import verify
 from framelane.video.writer import SegmentInfo
 from support.clips import STREET, WALKER, ffmpeg, needs_ffmpeg, synthetic
 from support.read import audio_packets, frame_times, probe, rgb_frames

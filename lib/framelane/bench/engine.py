@@ -41,7 +41,7 @@ def measure(
         tries: how often a transcode that other processes disturb is made again.
         long: how many times longer the clip is whose memory is compared with the short one's.
     """
-    from framelane.machine import usable_cores
+    from framelane.container import usable_cores
 
     threads = usable_cores()
     some = min(repeats, 3)

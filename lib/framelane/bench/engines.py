@@ -8,7 +8,7 @@ import threading
 from types import TracebackType
 from typing import Any
 
-from framelane.machine import visible_gpu
+from framelane.gpu import visible_gpu
 
 EVERY_S = 0.1  # NVML's own figures are means over 1/6 to 1 s (nvml.h, nvmlUtilization_t)
 _ASK = ("sm", "encoder", "decoder")

@@ -65,7 +65,7 @@ def measure(
     Raises:
         FramelaneError: insightface is not installed.
     """
-    from framelane.machine import usable_cores
+    from framelane.container import usable_cores
 
     threads = usable_cores()
     started, busy, own = time.perf_counter(), busy_seconds(), own_seconds()

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from framelane.engine.checkpoint import WorkFolder
-from framelane.engine.pipeline import Pipeline, Plan
+from framelane.engine.pipeline import Pipeline
+from framelane.engine.plan import Plan
 from framelane.video.colour import ColourTags
 from framelane.video.frames import FrameBatch, Layout
 from framelane.video.reader import Position, Reader

@@ -17,6 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from framelane.bench.bare import decode_fps, upload_fps
 from framelane.bench.choosing import (
     REPEATS,
     Choice,
@@ -28,8 +29,8 @@ from framelane.bench.choosing import (
     thread_counts,
     winners,
 )
+from framelane.container import usable_cores
 from framelane.errors import FramelaneError
-from framelane.machine import usable_cores
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -220,7 +221,7 @@ class Tuner:
             if index >= REPEATS and time.monotonic() > ends:
                 break
             for count in order:
-                found[count].append(_decode_fps(self.clip, count))
+                found[count].append(decode_fps(self.clip, count))
         speeds = [Speeds(count, tuple(fps)) for count, fps in found.items()]
         self.rows.append(Row("decode threads", speeds, None, "for information; the decoder follows hardware.threads"))
 
@@ -239,48 +240,6 @@ class Tuner:
 def _value(loaded: Loaded, key: str) -> Any:
     section, name = key.split(".")
     return getattr(getattr(loaded.settings, section), name)
-
-
-def _decode_fps(clip: Path, threads: int) -> float:
-    """Frames per second of decoding alone."""
-    from framelane.video.clip import open_container
-
-    with open_container(clip) as container:
-        stream = container.streams.video[0]
-        stream.codec_context.thread_count = threads
-        begun = time.perf_counter()
-        frames = sum(1 for _ in container.decode(stream))
-        return frames / (time.perf_counter() - begun)
-
-
-def upload_fps(pinned: bool, device: str, size: tuple[int, int] = (1080, 1920), frames: int = 60) -> float:
-    """Frames per second of copying NV12 frames from host memory to a device.
-
-    Args:
-        pinned: whether the host memory is page-locked; only where there is a card.
-        device: ``"cuda"``, or ``"cpu"`` in tests.
-        size: (height, width) in pixels.
-        frames: how many.
-    """
-    import torch
-
-    height, width = size
-    host = torch.zeros((height * 3 // 2, width), dtype=torch.uint8, pin_memory=pinned)
-    target = torch.empty_like(host, device=device)
-    target.copy_(host, non_blocking=pinned)  # the first copy opens the device
-    _settle(device)
-    begun = time.perf_counter()
-    for _ in range(frames):
-        target.copy_(host, non_blocking=pinned)
-    _settle(device)
-    return frames / (time.perf_counter() - begun)
-
-
-def _settle(device: str) -> None:
-    if device != "cpu":
-        import torch
-
-        torch.cuda.synchronize()
 
 
 def tune(

@@ -46,7 +46,7 @@ def measure(
         repeats: runs of everything, in turn; medians are shown.
         tries: how often a run that other processes disturb is made again.
     """
-    from framelane.machine import usable_cores
+    from framelane.container import usable_cores
 
     threads = usable_cores()
     rungs = working_rungs()

@@ -53,7 +53,10 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show a stack trace with an
 Budget = Annotated[
     str, typer.Option(help="Time of the session: 80m, 1h30m, 90 (minutes), or none; counted from its start.")
 ]
-Include = Annotated[list[str] | None, typer.Option(help="Take only clips that fit a pattern, as in '*.mov'.")]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(help="Take only clips that fit a pattern, as in '*.mov', or '/a.mov' for that one file."),
+]
 Exclude = Annotated[list[str] | None, typer.Option(help="Leave out clips that fit a pattern.")]
 OrderBy = Annotated[str, typer.Option("--order", help="shortest, name or oldest first.")]
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from framelane.container import usable_cores
 from framelane.doctor import heat, storage
 from framelane.doctor.finding import Finding
 from framelane.errors import chain
-from framelane.machine import memory_bandwidth_gbs, usable_cores
+from framelane.machine import memory_bandwidth_gbs
 
 SECONDS = 60.0
 _DISK, _BANDWIDTH, _LOAD = 0.2, 0.1, 0.35  # shares of the time; the encoders have the rest

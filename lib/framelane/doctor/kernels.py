@@ -7,7 +7,7 @@ from typing import Any
 
 from framelane.doctor.finding import Figure, Finding
 from framelane.errors import chain
-from framelane.machine import find_gpu, try_torch_cuda
+from framelane.gpu import find_gpu, try_torch_cuda
 
 _SIZE = 192
 # Largest error of a (192, 192) product of standard normal numbers, as a share of its largest entry.

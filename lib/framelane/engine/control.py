@@ -15,10 +15,11 @@ from typing import Any
 
 from framelane.engine.controls import PAUSED, RESUMED
 from framelane.engine.events import Event
-from framelane.engine.guard import Action, Guard, Held
+from framelane.engine.guard import Guard
 from framelane.engine.monitor import Monitor, Source
+from framelane.engine.rungs import Action, Held
 from framelane.memory import free_memory, trim_memory
-from framelane.schema import GuardSettings
+from framelane.sections.guard import GuardSettings
 
 _SAID = 200  # actions kept for the report; a job of days on a hot machine must not grow without bound
 _WAIT_S = 0.1

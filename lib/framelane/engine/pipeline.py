@@ -6,70 +6,31 @@ error in any stage ends the other two.
 
 from __future__ import annotations
 
-import json
 import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from framelane.engine.channel import Aborted, Channel
-from framelane.engine.checkpoint import Record, Segment, WorkFolder
+from framelane.engine.checkpoint import Segment, WorkFolder
 from framelane.engine.control import Control
+from framelane.engine.encoding import Checkpoint, Encoding
 from framelane.engine.events import Event, Listener, Meter
 from framelane.engine.forecast import Forecast
-from framelane.engine.guard import Held
-from framelane.engine.positions import Positions
+from framelane.engine.plan import Plan
 from framelane.engine.preview import Preview
-from framelane.engine.room import check_room
+from framelane.engine.processing import Processing, no_memory
 from framelane.engine.streams import Stage, Streams
-from framelane.errors import Cancelled, FramelaneError, OutOfMemory, chain
-from framelane.memory import free_memory, is_out_of_memory
+from framelane.errors import Cancelled, FramelaneError
+from framelane.memory import is_out_of_memory
 from framelane.processors.base import Processor
 from framelane.video.frames import FrameBatch
 from framelane.video.reader import Position, Reader
-from framelane.video.writer import EncodeSpec, SegmentWriter, open_writer, write_error
+from framelane.video.writer import EncodeSpec, SegmentWriter, open_writer
 
 _PROGRESS_EVERY_S = 0.25
-
-
-@dataclass(frozen=True)
-class _Checkpoint:
-    """Travels behind the frame that closes a segment."""
-
-    state: dict[str, Any]
-    after: Position | None
-    last: bool = False
-    guard: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class Plan:
-    """What the pipeline is to do.
-
-    Attributes:
-        batch_size: frames per frame batch.
-        queue_batches: frame batches that may wait between two stages.
-        segment_seconds: seconds of output per segment.
-        min_free: bytes of disk that must stay free.
-        done: segments finished by an earlier run.
-        frames: a guess at the number of frames.
-        empty_cache_every: frame batches between two times that unused memory is given back; 0 is never.
-        held: what the guard had set at the end of the clip before.
-        device: where the job works, ``"cpu"`` or ``"cuda"``: there each stage has a stream of its own.
-    """
-
-    batch_size: int
-    queue_batches: int
-    segment_seconds: float
-    min_free: int = 0
-    done: list[Segment] = field(default_factory=list)
-    frames: int = 0
-    empty_cache_every: int = 0
-    held: Held = field(default_factory=dict)
-    device: str = "cpu"
 
 
 class Pipeline:
@@ -104,8 +65,8 @@ class Pipeline:
         control: Control | None = None,
         preview: Preview | None = None,
     ) -> None:
-        self.reader, self.processor, self.spec, self.work, self.plan = reader, processor, spec, work, plan
-        self.listener, self.make_writer = listener, make_writer
+        self.reader, self.processor, self.plan = reader, processor, plan
+        self.listener = listener
         self.notes = notes if notes is not None else {}
         self.cancel = cancel or threading.Event()
         self.control, self.preview = control or Control(), preview or Preview()
@@ -114,16 +75,20 @@ class Pipeline:
         self.meter = Meter(max(plan.frames, written), written)
         self.forecast = Forecast(self.meter.frames, written)
         self._decoded: Channel[FrameBatch] = Channel(plan.queue_batches)
-        self._finished: Channel[FrameBatch | _Checkpoint] = Channel(plan.queue_batches)
+        self._finished: Channel[FrameBatch | Checkpoint] = Channel(plan.queue_batches)
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
         self._failing = threading.Lock()
-        self._positions = Positions()
         self._streams = Streams(plan.device)
-        self._limit = plan.batch_size
         self._after: Position | None = None
-        self._last_pts: int | None = None
-        self._stopped: FramelaneError | None = None
+        self._processing = Processing(
+            reader.clip, work.output, processor, plan, self.control, self._streams, self.meter, self.notes, self.emit,
+            show=lambda batch: self._show(self.preview.before, batch), failing=lambda: self._error is not None,
+        )  # fmt: skip
+        self._encoding = Encoding(
+            work, spec, self.segments, plan.min_free, make_writer, self.meter, self.notes, self.emit,
+            show=lambda batch: self._show(self.preview.after, batch),
+        )  # fmt: skip
 
     def run(self) -> list[Segment]:
         """Process what is not done yet.
@@ -141,13 +106,13 @@ class Pipeline:
             record = self.segments[-1].record
             if record.last:
                 return self.segments
-            self._after, self._last_pts = record.after, record.info.last_pts
-            self._limit = min(self._limit, record.guard.get("limit", record.guard.get("batch_size", self._limit)))
-            held = record.guard.get("held", {})
-            self.processor.restore(json.loads(json.dumps(record.state)))
+            self._after, held = record.after, record.guard.get("held", {})
+            self._processing.go_on_after(record)
         work: dict[Stage, Callable[[], None]] = {
-            "decode": self._decode, "process": self._process, "encode": self._encode,
-        }  # fmt: skip
+            "decode": self._decode,
+            "process": lambda: self._processing.run(self._decoded, self._finished),
+            "encode": lambda: self._encoding.run(self._finished),
+        }
         stages = [
             threading.Thread(target=self._guarded, args=(stage, run), name=stage, daemon=True)
             for stage, run in work.items()
@@ -165,10 +130,10 @@ class Pipeline:
                 thread.join()
         if self._error is not None:
             if is_out_of_memory(self._error) and not isinstance(self._error, FramelaneError):
-                raise _no_memory(self._error) from self._error
+                raise no_memory(self._error) from self._error
             raise self._error
-        if self._stopped is not None:
-            raise self._stopped
+        if self._processing.stopped is not None:
+            raise self._processing.stopped
         return self.segments
 
     def emit(self, event: Event) -> None:
@@ -224,8 +189,6 @@ class Pipeline:
         self._decoded.abort()
         self._finished.abort()
 
-    # -- stages ------------------------------------------------------------------------------------------------------
-
     def _decode(self) -> None:
         batches = self.reader.batches(self.plan.batch_size, self._after, self.processor.history)
         while True:
@@ -235,156 +198,9 @@ class Pipeline:
                 break
             self.meter.add("decode", time.perf_counter() - started, len(batch))
             self._decoded.put(self._streams.leave(batch))
-            del batch  # here and below: a batch must not live on while its successor is awaited
+            del batch  # here and in the other stages: a batch must not live on while its successor is awaited
         self._decoded.close()
-
-    def _process(self) -> None:
-        boundary: float | None = None
-        base = self.reader.clip.time_base
-        for count, decoded in enumerate(self._decoded, 1):
-            self._breathe()
-            batch = decoded.arrive()
-            self._show(self.preview.before, batch)
-            for done in self._commit(batch):
-                boundary = self._forward(done, boundary)
-                del done
-            # Only between batches: the snapshot is then the state right after the segment's last frame.
-            if boundary is not None and self._last_pts is not None and self._last_pts * float(base) >= boundary:
-                self._finished.put(self._checkpoint())
-                boundary = None
-                if reason := self.control.must_stop:
-                    self._stop(reason)
-                    return
-            del batch, decoded
-            if self.plan.empty_cache_every and count % self.plan.empty_cache_every == 0:
-                free_memory()
-        for done in self.processor.flush():
-            boundary = self._forward(done, boundary)
-        if self._last_pts is None:
-            raise FramelaneError(f"No frame of {self.reader.clip.path} could be decoded.")
-        if boundary is not None:
-            self._finished.put(_Checkpoint({}, None, last=True))
-        self._finished.close()
 
     def _show(self, look: Callable[[FrameBatch], Event | None], batch: FrameBatch) -> None:
         if (event := self.preview.safely(look, batch)) is not None:
             self.emit(event)
-
-    def _breathe(self) -> None:
-        """What the guard wants between two frame batches."""
-        self.control.breathe(lambda: self._error is not None)
-        waiting = 1 if self.control.emergency else self.plan.queue_batches
-        self._decoded.resize(waiting)
-        self._finished.resize(waiting)
-
-    def _stop(self, reason: str) -> None:
-        """End the job behind the segment that was just closed."""
-        self._stopped = FramelaneError(
-            f"The guard stopped the job after a segment, before {self.work.output} could fail: {reason}. Make room and run "
-            "the same command again; finished segments are kept."
-        )
-        self._decoded.abort()
-        self._finished.close()
-
-    def _commit(self, batch: FrameBatch) -> list[FrameBatch]:
-        started = time.perf_counter()
-        done = []
-        start = 0
-        while start < len(batch):  # after running out of memory: the same frames again, in smaller pieces
-            piece = batch.slice(start, min(start + self.control.batch_size(self._limit), len(batch)))
-            try:
-                inferred = self.processor.infer(piece)
-            except BaseException as error:
-                if not is_out_of_memory(error):
-                    raise
-                self._shrink(error, len(piece))
-                continue
-            done += self.processor.commit(piece, inferred)
-            start += len(piece)
-        self._positions.note(batch)
-        self.meter.add("process", time.perf_counter() - started, len(batch))
-        return done
-
-    def _shrink(self, error: BaseException, size: int) -> None:
-        if size == 1:
-            raise _no_memory(error) from error
-        self._limit = max(1, size // 2)
-        free_memory()
-        message = f"Memory ran out; the batch size is {self._limit} from here on."
-        self.notes.setdefault("degradations", []).append(message)
-        self.emit(Event(event="degraded", message=message, batch_size=self._limit))
-
-    def _forward(self, done: FrameBatch, boundary: float | None) -> float | None:
-        """Send finished frames on, less those that an earlier run has written; returns the segment's end in seconds."""
-        if self._last_pts is not None and done.pts[0] <= self._last_pts:
-            fresh = sum(pts > self._last_pts for pts in done.pts)
-            if not fresh:
-                return boundary
-            done = done.slice(len(done) - fresh, len(done))
-        base = float(self.reader.clip.time_base)
-        if boundary is None:
-            boundary = done.pts[0] * base + self.plan.segment_seconds
-        self._last_pts = done.pts[-1]
-        self._finished.put(self._streams.leave(done))
-        return boundary
-
-    def _checkpoint(self) -> _Checkpoint:
-        snapshot = self.processor.snapshot()
-        held = self.control.segment_start()
-        guard = {"batch_size": self.control.batch_size(self._limit), "limit": self._limit, "held": held}
-        before = None if snapshot.replay_from is None else snapshot.replay_from - 1
-        return _Checkpoint(snapshot.state, self._positions.at(before), guard=guard)
-
-    def _encode(self) -> None:
-        writer: SegmentWriter | None = None
-        rows: Any = None
-        try:
-            for item in self._finished:
-                started = time.perf_counter()
-                if writer is None:
-                    check_room(self.work, self.segments, self.plan.min_free)
-                    folder = self.work.begin(len(self.segments))
-                    writer = self.make_writer(folder / "video.nut", self.spec)
-                    rows = (folder / "rows.jsonl").open("w", encoding="utf-8")
-                if isinstance(item, _Checkpoint):
-                    self._close_segment(writer, rows, item)
-                    writer = None
-                    self.meter.add("encode", time.perf_counter() - started, 0)
-                    continue
-                for row in item.rows:
-                    rows.write(json.dumps(row) + "\n")
-                writer.write(item.arrive())
-                self.meter.add("encode", time.perf_counter() - started, len(item))
-                self.meter.written += len(item)
-                self._show(self.preview.after, item)
-                del item
-        except OSError as error:
-            raise write_error(self.work.path, error) from error
-        finally:
-            if writer is not None:
-                writer.abandon()
-                rows.close()
-
-    def _close_segment(self, writer: SegmentWriter, rows: Any, checkpoint: _Checkpoint) -> None:
-        info = writer.close()
-        rows.close()
-        record = Record(
-            info=info,
-            last=checkpoint.last,
-            state=checkpoint.state,
-            after=checkpoint.after,
-            guard=checkpoint.guard,
-            notes=json.loads(json.dumps(self.notes)),
-        )
-        self.segments.append(self.work.finish(len(self.segments), record).light())
-        frame = self.meter.first + self.meter.written
-        self.emit(Event(event="segment", index=len(self.segments) - 1, frames=info.frames, frame=frame))
-
-
-def _no_memory(error: BaseException) -> OutOfMemory:
-    made = OutOfMemory(
-        f"Memory ran out where nothing can be made smaller ({chain(error)}). Lower hardware.working_height or "
-        "attention.spatial_resolution, or use a profile with smaller models; finished segments are kept."
-    )
-    made.__cause__ = error
-    return made

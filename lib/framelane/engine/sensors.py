@@ -31,8 +31,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from framelane.container import memory
 from framelane.engine.monitor import Reading, Source
-from framelane.machine import memory, visible_gpu
+from framelane.gpu import visible_gpu
 from framelane.schema import Settings
 
 GIB, MIB = 1 << 30, 1 << 20

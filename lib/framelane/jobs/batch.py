@@ -10,8 +10,9 @@ from typing import Any
 from framelane.engine.controls import Controls
 from framelane.engine.events import Event
 from framelane.errors import UsageError
-from framelane.jobs.batch_run import BatchRun, Order
+from framelane.jobs.batch_run import BatchRun
 from framelane.jobs.notify import hook
+from framelane.jobs.order import Order
 from framelane.jobs.plan import Plan
 from framelane.jobs.planning import Wanted
 from framelane.jobs.session import parse_budget

@@ -12,26 +12,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from framelane import settings as settings_module
 from framelane.engine.controls import PAUSED, RESUMED, Controls
 from framelane.engine.events import Event, Listener
-from framelane.errors import Cancelled, FramelaneError, UsageError, chain
+from framelane.errors import Cancelled, FramelaneError, UsageError
 from framelane.jobs.admission import Admissions, make_admissions
-from framelane.jobs.discover import Discovery, Found
+from framelane.jobs.discover import Discovery
 from framelane.jobs.ledger import Ledger
-from framelane.jobs.notify import Hook
+from framelane.jobs.order import Order, jobs_of
 from framelane.jobs.page import NAME, earlier, write_page
 from framelane.jobs.plan import Plan
-from framelane.jobs.planning import Wanted, find
+from framelane.jobs.planning import find
 from framelane.jobs.runner import Runner, Running
 from framelane.jobs.session import parse_budget
-from framelane.jobs.sniff import named_like_a_clip
-from framelane.jobs.spec import Executor, JobSpec, work_root
-from framelane.jobs.standing import identify
+from framelane.jobs.spec import Executor, work_root
 from framelane.jobs.state import BatchResult, JobState, counts
-from framelane.jobs.storage import DriveGone, Files, files_for, refused
+from framelane.jobs.storage import DriveGone, files_for, refused
 from framelane.jobs.turns import Turns
-from framelane.video.clip import fingerprint
 
 STOPPED_AFTER = "Stopped by the user after a clip; the same command goes on"
 _STOPPING = "It stops after the clips that are worked on now."
@@ -40,25 +36,6 @@ _ONLY_BETWEEN = (
 )
 _POLL_S = 0.2
 _KEPT_DAYS = 30
-
-
-@dataclass(frozen=True)
-class Order:
-    """What was asked for."""
-
-    folder: Path
-    processor: str
-    out: Path
-    wanted: Wanted
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    order: str = "name"
-    budget: str | float | None = None
-    restart: bool = False
-    dry_run: bool = False
-    hook: Hook | None = None
-    files: Files | None = None
-    planned: Callable[[Plan], None] = lambda _: None
 
 
 @dataclass
@@ -91,7 +68,7 @@ class BatchRun:
         discovery = find(order.folder, order.out, include=order.include, exclude=order.exclude, order=order.order)
         self.files = order.files or files_for(order.out if order.out.exists() else order.out.parent)
         self.ledger = Ledger(order.out, self.files)
-        self.jobs = [self._job(found) for found in discovery.found] + _not_taken(discovery, order)
+        self.jobs = jobs_of(order, discovery)
         self._settle()
         self._tell_batch("begins")
         if order.dry_run:
@@ -118,29 +95,6 @@ class BatchRun:
         return self._end()
 
     # -- before ------------------------------------------------------------------------------------------------------
-
-    def _job(self, found: Found) -> JobState:
-        order = self.order
-        job = JobState(str(found.output), found.path, order.out / found.output, found=found)
-        try:
-            loaded = order.wanted.loaded_for(found)
-            config = order.wanted.config
-            given = settings_module.flatten(settings_module.read_yaml(Path(config))) if config else {}
-            job.content = fingerprint(found.path)
-            job.spec = JobSpec(
-                name=str(found.output),
-                clip=str(found.path.absolute()),
-                processor=order.processor,
-                out=str(order.out.absolute()),
-                identity=identify(order.processor)(found, loaded, job.content),
-                mode=order.wanted.mode,
-                profile=order.wanted.profile,
-                overrides={**given, **order.wanted.overrides_for(found)},
-            )
-        except (FramelaneError, OSError) as error:
-            job.state = "failed"
-            job.reason = str(error) if isinstance(error, FramelaneError) else f"It cannot be read ({chain(error)})."
-        return job
 
     def _admissions(self, discovery: Discovery, executor: Executor) -> Admissions | None:
         order, process = self.order, getattr(executor, "process", None)
@@ -331,18 +285,3 @@ def forget_old_work(folder: Path | None = None, days: float = _KEPT_DAYS) -> Non
         newest = max((path.stat().st_mtime for path in inside if path.exists()), default=0)
         if time.time() - newest > days * 86_400:
             shutil.rmtree(work, ignore_errors=True)
-
-
-def _not_taken(discovery: Discovery, order: Order) -> list[JobState]:
-    """What was found but cannot be taken: failed where somebody would expect a result of it."""
-    jobs = []
-    for skipped in discovery.skipped:
-        path = order.folder / skipped.relative
-        expected = named_like_a_clip(path.name) and path.is_file() and not path.is_symlink()
-        jobs.append(
-            JobState(
-                str(skipped.relative), path, order.out / skipped.relative, "failed" if expected else "skipped",
-                skipped.reason,
-            )
-        )  # fmt: skip
-    return jobs

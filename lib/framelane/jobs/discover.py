@@ -85,7 +85,8 @@ def find_clips(
         folder: where to look.
         out: the output folder, which is never searched; None where there is none yet.
         include: patterns such as ``"*.mov"`` or ``"trip/*"``; a clip is taken if one of them fits. Without a ``/`` a
-            pattern is for the file's own name, or for a folder's above it. Upper and lower case are the same.
+            pattern is for the file's own name, or for a folder's above it. One that begins with a ``/`` is for the whole
+            way from the folder, name by name: ``"/a.mp4"`` is not for ``trip/a.mp4``. Upper and lower case are the same.
         exclude: patterns of what is not taken, stronger than ``include``.
         suffix: of the outputs.
 
@@ -186,11 +187,15 @@ def _chosen(relative: PurePosixPath, include: tuple[str, ...], exclude: tuple[st
 
 def _fits(relative: PurePosixPath, patterns: tuple[str, ...]) -> bool:
     whole = str(relative).lower()
+    return any(_is_for(pattern, whole) for pattern in patterns)
+
+
+def _is_for(pattern: str, whole: str) -> bool:
     parts = whole.split("/")
-    return any(
-        fnmatchcase(whole, pattern) if "/" in pattern else any(fnmatchcase(part, pattern) for part in parts)
-        for pattern in patterns
-    )
+    if pattern.startswith("/"):
+        wanted = pattern[1:].split("/")
+        return len(wanted) == len(parts) and all(map(fnmatchcase, parts, wanted))
+    return fnmatchcase(whole, pattern) if "/" in pattern else any(fnmatchcase(part, pattern) for part in parts)
 
 
 def _sidecar(root: Path, relative: PurePosixPath, there: set[PurePosixPath]) -> Path | None:

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from typing import IO, Any
 
 from framelane.engine.events import Event, Listener
+from framelane.gpu import find_gpu
 from framelane.jobs.carry import carry_out
 from framelane.jobs.spec import JobSpec, Outcome
 from framelane.jobs.storage import Files
-from framelane.machine import find_gpu
 from framelane.memory import oom_kills
 from framelane.obituary import cause_of_death
 

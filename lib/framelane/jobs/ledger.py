@@ -21,7 +21,8 @@ from typing import Any
 
 from framelane.identity import digest, result_settings
 from framelane.jobs.chain import Link
-from framelane.jobs.claims import Claim, Claims
+from framelane.jobs.claim import Claim
+from framelane.jobs.claims import Claims
 from framelane.jobs.files import LOCAL, Content, Files, Unverified, refused
 from framelane.jobs.parts import Sweeper, put
 from framelane.settings import Loaded

@@ -8,8 +8,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from framelane import machine
+from framelane.container import usable_cores
+from framelane.gpu import find_gpu
 from framelane.jobs.figures import Figures, Observation, fit
+from framelane.machine import cpu_model
 from framelane.models.files import read_record, write_record
 from framelane.processors.base import create
 from framelane.resources import cache_dir
@@ -25,14 +27,14 @@ _FREE = {
 
 def kind_of_job(loaded: Loaded, processor: str) -> str:
     """A key for jobs that cost the same: machine, processor and its version, profile, and the settings that matter."""
-    gpu = machine.find_gpu()[0]
+    gpu = find_gpu()[0]
     values = {
         key: value
         for key, value in flatten(loaded.settings.model_dump()).items()
         if key.split(".")[0] in (processor, "hardware", "output") and key not in _FREE
     }
     facts = [
-        machine.cpu_model(), machine.usable_cores(), gpu.name if gpu else None, processor, create(processor).version,
+        cpu_model(), usable_cores(), gpu.name if gpu else None, processor, create(processor).version,
         loaded.settings.profile, values,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

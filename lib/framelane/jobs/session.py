@@ -70,7 +70,9 @@ def session_clock(
 
     What the launcher says (``FRAMELANE_RUNTIME_START``, seconds since 1970) comes first; then the start of a hosted
     notebook's machine; then that of the notebook's kernel; then that of the machine or container. A machine that has run
-    for longer than the budget, with nothing that says it is a session, is none: there the command is the start.
+    for longer than the budget, with nothing that says it is a session, is none: there the command is the start. So it is in
+    a notebook that has outlived the budget: somebody who begins a batch there expects that it works, and not that 0 s
+    are left. What the launcher says holds all the same.
 
     Args:
         budget_s: the budget in seconds; None is no limit.
@@ -91,12 +93,19 @@ def session_clock(
             raise UsageError(f"{RUNTIME_START} is {given!r}; it must be seconds since 1970.") from error
     machine = _machine_start(system)
     if any(environment.get(name) for name in _HOSTED):
-        return Clock(machine, "the start of the runtime")
+        return _not_outlived(Clock(machine, "the start of the runtime"), budget_s, now)
     if (kernel := _kernel_start(system)) is not None:
-        return Clock(kernel, "the start of the notebook's kernel")
+        return _not_outlived(Clock(kernel, "the start of the notebook's kernel"), budget_s, now)
     if budget_s is not None and now - machine >= budget_s:
         return Clock(now, f"this command: this machine has run for {spoken(now - machine)}, so it is no such session")
     return Clock(machine, "the start of this machine")
+
+
+def _not_outlived(session: Clock, budget_s: float | None, now: float) -> Clock:
+    """A session's clock; this command's where the budget is over and the session is still there: it lasts longer then."""
+    if budget_s is None or session.elapsed(now) < budget_s:
+        return session
+    return Clock(now, f"this command: the session has run for {spoken(session.elapsed(now))}, longer than the budget")
 
 
 def _machine_start(system: Any) -> float:

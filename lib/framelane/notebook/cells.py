@@ -97,7 +97,7 @@ def _given(
     if source is not None and str(source) not in _DEMO:
         place = place_of(source)
         if place.is_file():
-            place, found["include"] = place.parent, (glob.escape(place.name),)
+            place, found["include"] = place.parent, (f"/{glob.escape(place.name)}",)  # none of that name below
         found["source"] = place
     return {key: value for key, value in found.items() if value not in (None, "", "auto")}
 

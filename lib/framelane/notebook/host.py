@@ -18,27 +18,11 @@ from framelane.errors import FramelaneError, UsageError, chain
 from framelane.i18n import current, known
 from framelane.i18n import gettext as _
 from framelane.notebook.drive import POINT, Drive
+from framelane.notebook.folders import is_folder
 
-__all__ = ["Drive", "Host", "Listing", "detect", "flush", "folders", "language", "mount", "roots", "secret", "upload"]
+__all__ = ["Drive", "Host", "detect", "flush", "language", "mount", "roots", "secret", "upload"]
 
 _COLAB, _KAGGLE = ("COLAB_RELEASE_TAG", "COLAB_GPU"), "KAGGLE_KERNEL_RUN_TYPE"
-_CLIPS = {
-    ".mp4",
-    ".mov",
-    ".mkv",
-    ".webm",
-    ".avi",
-    ".m4v",
-    ".mpg",
-    ".mpeg",
-    ".ts",
-    ".mts",
-    ".m2ts",
-    ".wmv",
-    ".flv",
-    ".3gp",
-}
-_MOST_FOLDERS = 500
 _ANSWER_S = 5.0  # that a browser may take to name its language
 
 
@@ -174,23 +158,6 @@ def upload(folder: Path, host: Host | None = None) -> list[Path]:
     return made
 
 
-@dataclass(frozen=True)
-class Listing:
-    """What one folder of the tree shows.
-
-    Attributes:
-        folders: the folders in it, by name, without hidden ones.
-        clips: how many files look like clips by their names.
-        left_out: folders beyond the first 500.
-        problem: why it cannot be read; empty where it can.
-    """
-
-    folders: tuple[Path, ...] = ()
-    clips: int = 0
-    left_out: int = 0
-    problem: str = ""
-
-
 def roots(host: Host | None = None) -> list[Path]:
     """Where the tree of folders begins: those that are there."""
     host = host or detect()
@@ -198,37 +165,7 @@ def roots(host: Host | None = None) -> list[Path]:
         "colab": [POINT / "MyDrive", POINT / "Shareddrives", host.content],
         "kaggle": [host.content, Path("/kaggle/working")],
     }.get(host.name, [host.content, Path.home()])
-    return list(dict.fromkeys(place for place in wanted if _is_folder(place)))
-
-
-def _is_folder(place: Path) -> bool:
-    try:
-        return place.is_dir()
-    except OSError:  # Drive, gone; or links that lead nowhere
-        return False
-
-
-def folders(place: Path) -> Listing:
-    """What a folder holds, one floor of the tree: it is asked again where somebody opens one.
-
-    Args:
-        place: the folder; on Drive each look takes its time.
-    """
-    found, clips = [], 0
-    try:
-        with os.scandir(place) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if _is_folder(Path(entry.path)):
-                    found.append(Path(entry.path))
-                else:
-                    clips += os.path.splitext(entry.name)[1].lower() in _CLIPS
-    except OSError as error:
-        why = error.strerror or chain(error)
-        return Listing(problem=_("The folder {folder} cannot be read ({why}).").format(folder=place, why=why))
-    found.sort(key=lambda path: (path.name.casefold(), path.name))
-    return Listing(tuple(found[:_MOST_FOLDERS]), clips, max(0, len(found) - _MOST_FOLDERS))
+    return list(dict.fromkeys(place for place in wanted if is_folder(place)))
 
 
 # -- secrets -------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ from typing import Any
 
 import ipywidgets as w  # type: ignore[import-untyped]
 
-from framelane.errors import FramelaneError
 from framelane.i18n import gettext as _
 from framelane.i18n import sentence
 from framelane.jobs.session import DEFAULT_BUDGET
@@ -26,18 +25,17 @@ from framelane.notebook.choice import CONSENT, Choice
 from framelane.notebook.controls import Fold, button, html, named, present
 from framelane.notebook.countdown import COUNTDOWN_S, Countdown
 from framelane.notebook.estimate import Estimates
+from framelane.notebook.faces import Faces
 from framelane.notebook.forms import Form
 from framelane.notebook.inputs import Inputs
-from framelane.notebook.markup import Html, box, copyable, heading, join, keys, line, notice, style
+from framelane.notebook.markup import box, copyable, heading, join, keys, line, style
 from framelane.notebook.modes import MODES, ModeCards, about
 from framelane.processors.base import create
 from framelane.processors.base import names as processor_names
 from framelane.settings import load, names
 
-SOURCE = "faceswap.source"
 _BUDGETS = {"local": "none"}  # a kernel of one's own may have run for days
 _SETTLES_S = 1.0  # without a change, before costs are asked for again
-_PICTURES = "source-face"
 _GIVEN = {"source", "output", "mode", "profile", "overrides", "consent", "budget", "include"}
 
 
@@ -152,7 +150,7 @@ class Picker:
             about=_("Works through the first seconds of a clip in each mode; that takes a minute or more."),
         )  # fmt: skip
         self._profile = named(w.Dropdown, _("Profile"), options=[(name, name) for name in ("auto", *names("profiles"))])
-        self._profile_why, self._consent_said, self._command = html(), html(), html()
+        self._profile_why, self._command = html(), html()
         self._budget = named(w.Text, _("Time there is"), placeholder=_("none"), width="26em")
         self._budget_about = html(
             box(line(_("How long this session lasts, as in 80m or 1h30m, from its start; none is no limit."), dim=True))
@@ -161,8 +159,7 @@ class Picker:
         self.form = Form(self._refresh, touched, alone=False)
         for control in (self._processor, self._profile, self._budget):
             control.observe(self._heard, names="value")
-        self._upload = button(_("Upload a picture"), self._upload_face, icon="upload")
-        self._face = w.VBox([])
+        self.faces = Faces(self.form, self.host, touched)
         self._advanced = Fold(_("All settings"), lambda: [self.form.widget], touched)
         self._line = Fold(_("The same in a terminal"), lambda: [self._command], touched)
         self.widget = w.VBox(
@@ -170,8 +167,8 @@ class Picker:
         )
         self.widget.children += (
             self.countdown.widget, self._processor, self.cards.widget, self._measure, self._profile, self._profile_why,
-            self.inputs.widget, self.inputs.results, self._face, self._budget, self._budget_about, self._advanced.widget,
-            self._line.widget,
+            self.inputs.widget, self.inputs.results, self.faces.widget, self._budget, self._budget_about,
+            self._advanced.widget, self._line.widget,
         )  # fmt: skip
         self._line.open()
 
@@ -214,15 +211,6 @@ class Picker:
             self._measuring = True
             self._ask(self.choice())
 
-    def _upload_face(self) -> None:
-        self._touched()
-        try:
-            came = host_module.upload(self.host.content / _PICTURES, self.host)
-        except FramelaneError as error:
-            self._say_of_faces(str(error))
-            return
-        self.form.set(SOURCE, str(came[-1]))
-
     # -- after a change ----------------------------------------------------------------------------------------------
 
     def _follow(self) -> None:
@@ -232,7 +220,7 @@ class Picker:
         self.form.hide(name for name in self.form.sections() if name in known and name != processor)
         self.form.rebase(self._mode, self._profile.value, self.detected or "cpu")
         self.inputs.turn_to(processor)
-        self._face.children = self._face_rows() if processor == "faceswap" else ()
+        self.faces.show(processor == "faceswap")
         self._refresh()
 
     def _refresh(self) -> None:
@@ -265,33 +253,6 @@ class Picker:
             return box(line(sentence(self._why) if self._why else _("The machine is being looked at…"), dim=True))
         found = _("This machine gets the profile {profile}.").format(profile=self.detected)
         return box(join([line(found), line(sentence(self._why), dim=True)]))
-
-    def _face_rows(self) -> tuple[Any, ...]:
-        self._say_of_faces()
-        upload = (self._upload,) if self.host.name == "colab" else ()
-        title = html(box(heading(_("Whose face, and who agreed"), 4)))
-        return (title, self.form.row(SOURCE).widget, *upload, self.form.row(CONSENT).widget, self._consent_said)
-
-    def _say_of_faces(self, problem: str = "") -> None:
-        from framelane.processors.faceswap.consent import DECLARED
-
-        said: list[Html] = [line(sentence(DECLARED))]
-        said.append(
-            line(
-                _("Say who agreed and on what ground, as in: Ada Example, signed release of 2026-03-01. It is kept in the "
-                  "report and in a log on this machine; results carry a visible label and content credentials."),
-                dim=True,
-            )
-        )  # fmt: skip
-        if self.host.name == "colab":
-            said.append(
-                notice(
-                    _("Google lists the creation of deepfakes among what free Colab must not be used for. Use a paid plan "
-                      "whose terms allow it, another host, or a machine of your own."),
-                    "warning",
-                )
-            )  # fmt: skip
-        self._consent_said.value = box(join([*said, notice(sentence(problem), "error") if problem else ""]))
 
     # -- what it costs -----------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from framelane.i18n import gettext as _
 from framelane.i18n import sentence
 from framelane.jobs.plan_view import shown
 from framelane.notebook.controls import LABEL, WIDE, button, html
-from framelane.notebook.host import Listing, folders
+from framelane.notebook.folders import Listing, folders
 from framelane.notebook.markup import box, join, line, name, notice
 
 MOST_ROWS = 2000

@@ -94,7 +94,9 @@ class Processor(ABC):
         history: how many frames before a batch ``infer`` may look at; set it in ``open``.
         makes_sheet: whether a contact sheet may stand beside the output, see :meth:`moments`.
         says_what_it_is: whether every output must be sealed with a provenance; a job without one then fails.
-        scalable: whether it may be given smaller frames whose result is scaled up again (``hardware.working_height``).
+        scalable: whether it may be given smaller frames whose result is scaled up again (``hardware.working_height``). Its
+            rows and exports are then in pixels of the smaller frames. One that makes frames of a size of its own
+            (:attr:`OutputSpec.size`), or tables in the clip's pixels, is not.
         exports: suffixes (of ``report.EXPORTS``) of the tables that :meth:`export` writes beside the output.
     """
 

@@ -38,7 +38,8 @@ class Scaled(Processor):
     def __init__(self, inner: Processor, size: tuple[int, int]) -> None:
         self.inner, self.size = inner, size
         self.name, self.version = inner.name, inner.version
-        self.says_what_it_is = inner.says_what_it_is
+        self.says_what_it_is, self.makes_sheet = inner.says_what_it_is, inner.makes_sheet
+        self.exports, self.history = inner.exports, inner.history
         self.upscaler: Upscaler | None = None
         self.layout: Layout | None = None
         self.released = -1
@@ -46,15 +47,30 @@ class Scaled(Processor):
         self._kept: dict[int, Any] = {}  # frames as decoded that may yet pass untouched
 
     def open(self, clip: Clip, context: Context) -> OutputSpec:
-        """Open the inner processor on the smaller clip, and load what scales up."""
+        """Open the inner processor on the smaller clip, and load what scales up.
+
+        Raises:
+            ValueError: its frames have a size of their own, so it cannot be ``scalable``.
+        """
         small = shrunk_clip(clip, self.size)
         self._shown = small.display_size
         spec = self.inner.open(small, context)
+        if spec.size is not None:
+            raise ValueError(f"{self.name} makes frames of a size of its own, so it must say scalable = False")
         self.history = self.inner.history
         if spec.touches:
             wanted = context.settings.output
             self.upscaler = load_upscaler(wanted.upscale, clip.display_size, context, tile=wanted.upscale_tile)
         return spec
+
+    def first_pass(self) -> Processor | None:
+        """What the inner processor has look at the clip, on frames as small as its own."""
+        looking = self.inner.first_pass()
+        return None if looking is None else Scaled(looking, self.size)
+
+    def learn(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Give the inner processor what its first pass found."""
+        self.inner.learn(rows)
 
     @property
     def shown(self) -> tuple[int, int]:
@@ -140,6 +156,10 @@ class Scaled(Processor):
     def report(self, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
         """The inner processor's metrics."""
         return self.inner.report(rows)
+
+    def export(self, suffix: str, rows: Iterable[dict[str, Any]], path: Path) -> None:
+        """Have the inner processor write; its tables are in pixels of the working size, as the rows are."""
+        self.inner.export(suffix, rows, path)
 
     def tones(self, rows: Iterable[dict[str, Any]]) -> list[Tone]:
         """The inner processor's."""

@@ -1,1 +1,1 @@
-"""The sections of the settings that have a file of their own; ``schema`` puts all of them together."""
+"""The sections of the settings, a file each: what they are, their defaults and ranges; ``schema`` puts them together."""

@@ -6,24 +6,21 @@ clip's length.
 
 from __future__ import annotations
 
-import contextlib
-import heapq
-import io
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from framelane.errors import FramelaneError
 from framelane.video.clip import Clip, open_container
-from framelane.video.tones import MixedTrack, Tone, ToneTrack
+from framelane.video.interleave import DuePacket, mux_all
+from framelane.video.soundtrack import AudioTrack, Span, audio_packets
+from framelane.video.tones import Tone, ToneTrack
 from framelane.video.writer import SegmentInfo, write_error
 
 _FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 _LARGEST_TIMESCALE = 2**31 - 1
-_SEEK_MARGIN_S = 1
 
 
 @dataclass
@@ -34,19 +31,7 @@ class Joined:
     notes: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Out:
-    """A packet with the time it is due, for interleaving."""
-
-    due: float
-    packet: Any
-
-    def __lt__(self, other: _Out) -> bool:
-        return self.due < other.due
-
-
 Segments = Sequence[tuple[Path, SegmentInfo]]
-Span = tuple[Fraction, Fraction | None]
 
 
 def join(
@@ -88,7 +73,7 @@ def join(
                 shown = _shown(segments, clip)
                 moved = tuple(replace(tone, start=tone.start + shown[0]) for tone in tones)
                 tracks = [
-                    _AudioTrack(target, source, track.index, result.notes, () if i else moved)
+                    AudioTrack(target, source, track.index, result.notes, () if i else moved)
                     for i, track in enumerate(clip.audio)
                 ]
                 wanted = {t.index: t for t in tracks if t.usable}
@@ -96,10 +81,10 @@ def join(
                 target.start_encoding()
                 streams = [_video_packets(segments, video, clip, result, own_sets)]
                 if wanted:
-                    streams.append(_audio_packets(source, wanted, span))
+                    streams.append(audio_packets(source, wanted, span))
                 if alone:
-                    streams.append(_Out(float(p.dts * p.time_base), p) for p in alone.packets())
-                _mux_all(target, heapq.merge(*streams), result)
+                    streams.append(DuePacket(float(p.dts * p.time_base), p) for p in alone.packets())
+                mux_all(target, streams, result.notes)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise write_error(output, error, "joined from its segments") from error
     return result
@@ -110,22 +95,6 @@ def _shown(segments: Segments, clip: Clip) -> tuple[float, float]:
     first, last = segments[0][1], segments[-1][1]
     end = (last.last_pts or 0) + last.last_duration
     return float((first.first_pts or 0) * clip.time_base), float(end * clip.time_base)
-
-
-def _mux_all(target: Any, items: Iterable[_Out], result: Joined) -> None:
-    """Write packets; damaged audio packets that the container refuses are left out and counted."""
-    import av
-
-    refused = 0
-    for item in items:
-        try:
-            target.mux(item.packet)
-        except (av.error.InvalidDataError, av.error.ArgumentError):
-            if item.packet.stream.type != "audio":
-                raise
-            refused += 1
-    if refused:
-        result.notes.append(f"{refused} damaged audio packets were left out.")
 
 
 _KEPT_METADATA = ("title", "artist", "comment", "date", "creation_time", "description", "copyright")
@@ -167,7 +136,7 @@ def _video_track(target: Any, first: Path, clip: Clip, own_sets: bool) -> Any:
     return stream
 
 
-def _video_packets(segments: Segments, track: Any, clip: Clip, result: Joined, own_sets: bool) -> Iterator[_Out]:
+def _video_packets(segments: Segments, track: Any, clip: Clip, result: Joined, own_sets: bool) -> Iterator[DuePacket]:
     """All segments' packets in coding order, with decode times that rise across segment borders.
 
     Each encoder counts its decode times on its own, and for variable frame rates the first of one segment may lie
@@ -193,7 +162,7 @@ def _video_packets(segments: Segments, track: Any, clip: Clip, result: Joined, o
         for packet, pts, dts in zip(packets, times, decode, strict=False):
             packet.stream, packet.time_base = track, clip.time_base
             packet.pts, packet.dts, packet.duration = pts, dts, until[pts] - pts
-            yield _Out(float(dts * clip.time_base), packet)
+            yield DuePacket(float(dts * clip.time_base), packet)
         result.frames += len(packets)
         waiting = decode[len(packets) :]
 
@@ -231,160 +200,3 @@ def _read_segment(
     raw = [int(packet.pts * scale) for packet in packets]
     shift = (info.first_pts or 0) - min(raw)
     return packets, [pts + shift for pts in raw]
-
-
-class _AudioTrack:
-    """One audio track of the output: copied, or transcoded to AAC where the container forbids its codec or tones go in."""
-
-    def __init__(self, target: Any, source: Any, index: int, notes: list[str], tones: Sequence[Tone] = ()) -> None:
-        self.index, self.usable = index, True
-        self.source = source.streams[index]
-        self._encoder: Any = None
-        self._mixed: MixedTrack | None = None
-        self._resampler: Any = None
-        self._last: int | None = None  # a damaged file may go back in time
-        if tones:
-            self._mixed = MixedTrack(target, self.source, tones)
-            self.track = self._mixed.track
-        elif _copyable(self.source, target.format.name):
-            self.track = target.add_stream_from_template(self.source, opaque=True)
-        else:
-            self._transcode(target, notes)
-        self.track.metadata.update({k: v for k, v in self.source.metadata.items() if k in ("language", "title")})
-        self.track.disposition = self.source.disposition
-
-    def _transcode(self, target: Any, notes: list[str]) -> None:
-        import av
-
-        rate = min(self.source.codec_context.sample_rate, 96000)
-        layout = _LAYOUTS.get(self.source.codec_context.channels, "stereo")
-        self.track = self._encoder = target.add_stream("aac", rate=rate, layout=layout)
-        self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate, frame_size=1024)
-        notes.append(
-            f"The {self.source.codec_context.name} audio (stream {self.index}) cannot stand in {target.format.name} "
-            "so that every player reads it; it was transcoded to AAC."
-        )
-
-    def packets(self, packet: Any) -> Iterator[Any]:
-        """The packets to write for one packet read (an empty one ends the track)."""
-        if self._mixed is not None:
-            yield from self._mixed.packets(packet)
-            return
-        if self._encoder is None:
-            if packet.size and packet.dts is not None and (self._last is None or packet.dts > self._last):
-                self._last = packet.dts
-                packet.stream = self.track
-                yield packet
-            return
-        frames = packet.decode() if packet.size else [*packet.decode(), None]
-        for frame in frames:
-            for part in self._resampler.resample(frame):
-                yield from self._encoder.encode(part)
-            if frame is None:
-                yield from self._encoder.encode(None)
-
-
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 8: "7.1"}
-
-
-def _copyable(stream: Any, container_format: str) -> bool:
-    """Whether a container takes a stream's packets, found by writing one into a container in memory.
-
-    Asking FFmpeg by codec name is not enough: PCM of an unnamed channel layout is refused only at the header. And MP4
-    takes PCM of any depth, but FFmpeg up to 5.1 reads all of it back as 16 bits, which is noise.
-    """
-    import av
-
-    name = stream.codec_context.name
-    if container_format == "mp4" and name.startswith("pcm_") and name != "pcm_s16le":
-        return False
-    try:
-        with open_container(Path(stream.container.name.removeprefix("file:"))) as source:
-            own = source.streams[stream.index]
-            packet = next(p for p in source.demux(own) if p.size)
-            with av.open(io.BytesIO(), "w", format=container_format) as trial:
-                packet.stream = trial.add_stream_from_template(own, opaque=True)
-                trial.mux(packet)
-    except (av.error.FFmpegError, ValueError, StopIteration):
-        return False
-    return True
-
-
-def _audio_packets(source: Any, tracks: dict[int, _AudioTrack], span: Span | None) -> Iterator[_Out]:
-    import av
-
-    due = 0.0
-    if span and span[0] > _SEEK_MARGIN_S:
-        with contextlib.suppress(av.error.FFmpegError, OSError):  # else it is read from the start
-            source.seek(int((span[0] - _SEEK_MARGIN_S) * av.time_base))
-    demuxed = source.demux([t.source for t in tracks.values()])
-    while True:
-        try:
-            packet = next(demuxed, None)
-            if packet is None:
-                return
-            if span and packet.size and not _moved(packet, span):
-                continue
-            ready = list(tracks[packet.stream.index].packets(packet))
-        except av.error.FFmpegError:  # a damaged stretch of audio: the rest is still wanted
-            continue
-        for out in ready:
-            if out.dts is not None:
-                due = max(due, float(out.dts * out.time_base))
-            yield _Out(due, out)
-
-
-def _moved(packet: Any, span: Span) -> bool:
-    """Whether a packet begins within the span; its times are then counted from the span's beginning."""
-    if packet.pts is None:
-        return False
-    begins = packet.pts * Fraction(packet.time_base)
-    # A packet that begins just before the first frame (priming) belongs to the beginning of the clip.
-    if (begins < span[0] and span[0] > 0) or (span[1] is not None and begins >= span[1]):
-        return False
-    shift = round(span[0] / Fraction(packet.time_base))
-    packet.pts -= shift
-    packet.dts = None if packet.dts is None else packet.dts - shift
-    return True
-
-
-def verify(output: Path, clip: Clip, first: SegmentInfo, last: SegmentInfo, frames: int) -> None:
-    """Read the joined file's packets back, compare them with what was written, and decode what follows the last key frame.
-
-    Args:
-        output: the joined file.
-        clip: the input, for its time base.
-        first: what the first segment holds.
-        last: what the last segment holds.
-        frames: of all segments.
-
-    Raises:
-        FramelaneError: frames are missing, the first or last timestamp differs, or the end cannot be decoded.
-    """
-    with open_container(output) as container:
-        stream = container.streams.video[0]
-        base = Fraction(stream.time_base)
-        times = [packet.pts for packet in container.demux(stream) if packet.size and packet.pts is not None]
-        whole = bool(times) and _decodes(container, stream, max(times))
-    tick = max(base, clip.time_base)
-    found = (min(times, default=0) * base, max(times, default=0) * base)
-    expected = ((first.first_pts or 0) * clip.time_base, (last.last_pts or 0) * clip.time_base)
-    moved = max(abs(a - b) for a, b in zip(found, expected, strict=True))
-    count = len(times)
-    if count != frames or moved > tick or not whole:
-        found_wrong = f"{count} of {frames} frames" if whole else "its end cannot be decoded"
-        raise FramelaneError(
-            f"The joined file {output.name} does not match its segments ({found_wrong}); the segments are kept, run the "
-            "same command again."
-        )
-
-
-def _decodes(container: Any, stream: Any, last: int) -> bool:
-    """Whether the frame at ``last`` comes out of the decoder, begun at the key frame before it."""
-    import av
-
-    try:
-        container.seek(last, stream=stream)
-        return any(frame.pts == last for frame in container.decode(stream))
-    except av.error.FFmpegError:
-        return False

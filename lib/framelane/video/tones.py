@@ -19,7 +19,7 @@ FRAME = 1024
 """Samples of an AAC frame."""
 _FADE_S = 0.01  # a tone that begins at once clicks
 _DUCK = 0.5  # what is left of the track under a tone
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 8: "7.1"}
+LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 8: "7.1"}
 _PTS_LIMIT_S = 600  # a silence longer than that is a broken clock, not a pause
 
 
@@ -102,7 +102,7 @@ class MixedTrack:
 
         self.tones = tones
         self.rate = min(int(source.codec_context.sample_rate), RATE)
-        self.layout = _LAYOUTS.get(source.codec_context.channels, "stereo")
+        self.layout = LAYOUTS.get(source.codec_context.channels, "stereo")
         self.track = target.add_stream("aac", rate=self.rate, layout=self.layout)
         self._resampler: Any = av.AudioResampler(format="fltp", layout=self.layout, rate=self.rate)
         self._next: int | None = None

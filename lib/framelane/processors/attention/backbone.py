@@ -13,16 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from framelane.errors import FramelaneError, UsageError, chain
+from framelane.errors import FramelaneError, UsageError
 from framelane.models import store
 from framelane.models.torch_compat import ensure_torchvision
-from framelane.processors.attention.loading import quiet_transformers, refuse_misfit
+from framelane.processors.attention.dino_weights import PATCH, dino_model, read_weights
 from framelane.processors.attention.pooling import Pools
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-PATCH = 14
 MEAN = (0.485, 0.456, 0.406)
 """ImageNet mean of R, G, B in 0 to 1, as DINOv2 was trained."""
 STD = (0.229, 0.224, 0.225)
@@ -247,7 +246,7 @@ class DinoBackbone(Backbone):
         Raises:
             FramelaneError: the file cannot be read, or a parameter is missing in it, left over, or of another shape.
         """
-        return cls(_dino_model(_onnx_weights(path), path), device, resolution, mixed_precision)
+        return cls(dino_model(read_weights(path), path), device, resolution, mixed_precision)
 
 
 def load_backbone(
@@ -274,58 +273,3 @@ def load_backbone(
         raise UsageError(f"attention.backbone: {name!r} is unknown; allowed is dinov2_vits14.")
     ensure_torchvision()
     return DinoBackbone.from_onnx(store.resolve(name, notify=notify), device, resolution, mixed_precision)
-
-
-def _onnx_weights(path: Path) -> dict[str, Tensor]:
-    """The backbone's parameters under the names of DINOv2's Hugging Face checkpoints."""
-    import onnx
-    import torch
-    from onnx import numpy_helper
-
-    def tensor(proto: Any) -> Tensor:
-        return torch.from_numpy(numpy_helper.to_array(proto).copy())
-
-    try:
-        graph = onnx.load(str(path)).graph
-    except Exception as error:
-        raise FramelaneError(f"The weights {path} cannot be read as ONNX ({chain(error)}).") from error
-    stored = {proto.name: proto for proto in graph.initializer}
-    weights = {
-        name.removeprefix("backbone."): tensor(proto) for name, proto in stored.items() if name.startswith("backbone.")
-    }
-    for node in graph.node:
-        # The exporter transposed the weights of linear layers and renamed them; the node still says which layer it is.
-        if node.op_type == "MatMul" and node.name.startswith("/backbone/") and node.input[1] in stored:
-            layer = node.name.removeprefix("/backbone/").removesuffix("/MatMul").replace("/", ".")
-            weights[f"{layer}.weight"] = tensor(stored[node.input[1]]).T.contiguous()
-    folded = {node.name: [stored[name] for name in node.input if name in stored] for node in graph.node}
-    # The position embeddings were folded into two constants: one for CLS, one for the patches.
-    parts = folded.get("/backbone/embeddings/Concat_6", []) + folded.get("/backbone/embeddings/Reshape_1", [])
-    if len(parts) == 2:
-        weights["embeddings.position_embeddings"] = torch.cat([tensor(part) for part in parts], dim=1)
-    return weights
-
-
-def _dino_model(weights: dict[str, Tensor], path: Path) -> Any:
-    """``transformers.Dinov2Model`` ViT-S/14 with exactly these weights."""
-    from transformers import Dinov2Config, Dinov2Model
-
-    config = Dinov2Config(
-        hidden_size=384,
-        num_hidden_layers=12,
-        num_attention_heads=6,
-        image_size=518,
-        patch_size=PATCH,
-        use_mask_token=False,
-        attn_implementation="eager",
-    )
-    try:
-        # from_pretrained, not load_state_dict: it knows how this version of transformers renamed the parameters.
-        with quiet_transformers():
-            model, found = Dinov2Model.from_pretrained(
-                None, config=config, state_dict=weights, output_loading_info=True
-            )
-    except Exception as error:
-        raise FramelaneError(f"The weights {path} do not fit DINOv2 ViT-S/14 ({chain(error)}).") from error
-    refuse_misfit(found, path, "DINOv2 ViT-S/14")
-    return model

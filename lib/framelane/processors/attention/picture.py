@@ -19,7 +19,7 @@ from framelane.overlay import (
     shadow,
 )
 from framelane.perception.lanes import Track
-from framelane.schema import AttentionSettings
+from framelane.sections.attention import AttentionSettings
 
 if TYPE_CHECKING:
     import torch

@@ -21,7 +21,7 @@ from framelane.processors.attention.picture import Picture
 from framelane.processors.attention.sources import open_maps
 from framelane.processors.base import Context, OutputSpec, Processor, Snapshot
 from framelane.processors.opening import open_detector
-from framelane.schema import AttentionSettings
+from framelane.sections.attention import AttentionSettings
 from framelane.video.clip import Clip
 from framelane.video.frames import FrameBatch
 

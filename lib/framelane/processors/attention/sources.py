@@ -14,7 +14,7 @@ from framelane.processors.attention.video_models import load_video_backbone
 from framelane.processors.attention.windows import WindowMaps
 from framelane.processors.base import Context
 from framelane.processors.opening import available
-from framelane.schema import AttentionSettings
+from framelane.sections.attention import AttentionSettings
 
 PACE = {"mvit_v2_s": 7.5, "mvit_v2_b": 10.0, "videomae": 7.5}
 """Frames per second that a video backbone was trained at: every 4th (mvit_v2_b: every 3rd) of Kinetics' 30."""

@@ -22,7 +22,8 @@ from framelane.errors import FramelaneError, UsageError, chain
 from framelane.processors.faceswap.swapper import Source
 from framelane.provenance import record_digest
 from framelane.resources import state_dir
-from framelane.schema import FaceswapSettings, Settings
+from framelane.schema import Settings
+from framelane.sections.faceswap import FaceswapSettings
 
 _LEAST_WORDS = 3
 _HOW = (

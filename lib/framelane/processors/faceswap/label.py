@@ -18,7 +18,7 @@ from framelane.provenance import VisibleMark
 if TYPE_CHECKING:
     import torch
 
-    from framelane.schema import FaceswapSettings
+    from framelane.sections.faceswap import FaceswapSettings
 
 ALWAYS = "AI-generated"
 """What every label begins with, whatever else it says."""

@@ -19,7 +19,7 @@ from framelane.processors.faceswap.select import Chooser, Rule
 from framelane.processors.faceswap.sources import load_source
 from framelane.processors.faceswap.swapper import Source, Swapper
 from framelane.provenance import Provenance
-from framelane.schema import FaceswapSettings
+from framelane.sections.faceswap import FaceswapSettings
 from framelane.video.clip import Clip
 from framelane.video.reader import frame_near
 

@@ -20,7 +20,8 @@ from framelane.processors.faceswap.figures import fold
 from framelane.processors.faceswap.quality import Quality
 from framelane.processors.faceswap.swapper import Patch, Refused, Wish
 from framelane.provenance import Provenance
-from framelane.schema import FaceswapSettings, Settings
+from framelane.schema import Settings
+from framelane.sections.faceswap import FaceswapSettings
 from framelane.video.clip import Clip
 from framelane.video.copies import to_device
 from framelane.video.frames import FrameBatch, thumbnail, thumbnails

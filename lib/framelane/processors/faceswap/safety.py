@@ -13,7 +13,8 @@ from framelane.processors.base import Context
 from framelane.processors.faceswap import consent, host
 from framelane.processors.faceswap.swapper import Source
 from framelane.provenance import Provenance, VisibleMark, seal
-from framelane.schema import FaceswapSettings, Settings
+from framelane.schema import Settings
+from framelane.sections.faceswap import FaceswapSettings
 from framelane.video.clip import Clip
 
 

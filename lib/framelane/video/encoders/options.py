@@ -137,7 +137,7 @@ def keyframes(gop_seconds: float, segment_seconds: float, rate: Fraction, batch:
 def segment_frames(segment_seconds: float, rate: Fraction, batch: int) -> int:
     """Frames of a segment at a constant rate: it closes behind the frame batch in which its time is over.
 
-    The rule is that of :meth:`framelane.engine.pipeline.Pipeline._process`.
+    The rule is that of :meth:`framelane.engine.processing.Processing.run`.
     """
     over = math.ceil(round(segment_seconds * rate, 6)) + 1  # the first frame that is not shown before the time is over
     return batch * math.ceil(over / batch)
