@@ -118,28 +118,35 @@ class PoseTracks:
         self.until = index
         if self.looks and self.looks[-1].scene != scene:
             self.tracker.forget()
-        sights = _sights(found)
-        if sights:
-            found.data["place"] = np.arange(len(sights))
-        answer = self.tracker.update(found, time, camera)
-        if len(answer):
-            for track, place in zip(answer.tracker_id, answer.data["place"], strict=True):
-                sights[int(place)].track = int(track)
-        look = Look(index, time, scene, sights)
+        look = Look(index, time, scene, _sights(found))
+        self._track(look, found, camera)
         self._join(look)
         self.looks.append(look)
 
+    def _track(self, look: Look, found: supervision.Detections, camera: Motion | None) -> None:
+        """The ids that the tracker gives to the people of a look."""
+        if look.sights:
+            found.data["place"] = np.arange(len(look.sights))
+        answer = self.tracker.update(found, look.time, camera)
+        if len(answer):
+            for track, place in zip(answer.tracker_id, answer.data["place"], strict=True):
+                look.sights[int(place)].track = int(track)
+
     def repeat(self, index: int, time: float, same_as: int, camera: Motion | None = None) -> None:
         """A frame in which nothing has changed since an earlier one that was looked at: the same people stand there."""
-        from framelane.perception.poses import people
-
         old = next((look for look in self.looks if look.index == same_as), None)
         if index <= self.until or old is None:
             return
-        joints = np.array([sight.joints for sight in old.sights], np.float32).reshape(-1, 17, 3)
-        boxes = np.array([sight.box for sight in old.sights], np.float32).reshape(-1, 4)
-        scores = np.array([sight.score for sight in old.sights], np.float32)
-        self.update(index, time, old.scene, people(joints, scores, boxes), camera)
+        self.update(index, time, old.scene, _found(old), camera)
+
+    def end_scene(self) -> None:
+        """No look of the last scene is to come. If it had but one, such as a clip of one frame, that one has to do.
+
+        A tracker believes in somebody at the second sight: so it is shown the only one twice.
+        """
+        if not self.looks or any(look.scene == self.looks[-1].scene for look in list(self.looks)[:-1]):
+            return
+        self._track(self.looks[-1], _found(self.looks[-1]), None)
 
     def _join(self, look: Look) -> None:
         """A tracker believes in somebody at the second sight: the first one, in the look before, gets the id as well."""
@@ -188,6 +195,15 @@ def _sights(found: supervision.Detections) -> list[Sight]:
         x1, y1, x2, y2 = (round(value, 2) for value in box)
         sights.append(Sight(0, np.round(joints.astype(np.float64), 3), (x1, y1, x2, y2), round(score, 4)))
     return sights
+
+
+def _found(look: Look) -> supervision.Detections:
+    """The inverse of :func:`_sights`."""
+    from framelane.perception.poses import people
+
+    joints = np.array([sight.joints for sight in look.sights], np.float32).reshape(-1, 17, 3)
+    boxes = np.array([sight.box for sight in look.sights], np.float32).reshape(-1, 4)
+    return people(joints, np.array([sight.score for sight in look.sights], np.float32), boxes)
 
 
 def _area(sight: Sight) -> float:
@@ -251,7 +267,10 @@ class Filling:
         after = next((k for k in own if looks[k].index >= index), None)
         if before is not None and after is None and looks[before].index == last:
             after = before
-        if before is None or after is None or looks[after].time - looks[before].time > self.gap + 1e-6:
+        if before is None or after is None:
+            return 0.0, 0.0, 0.0, 0.0
+        # Of two looks without another between, both saw it: however long a frame lasts (VFR), it was not lost.
+        if after > before + 1 and looks[after].time - looks[before].time > self.gap + 1e-6:
             return 0.0, 0.0, 0.0, 0.0
         near = _unbroken(own, [look.time for look in looks], before, after, self.gap)
         shares = self._weights(tuple(looks[k].time for k in near), min(time, looks[near[-1]].time))
