@@ -92,7 +92,7 @@ def test_frames_that_last_long_are_filled_as_well(smoothing):
         if at >= 0:
             (person,) = one.take(at, times[at], 0)
             assert not person.joints[:, 3].any()
-            np.testing.assert_allclose(person.joints[:, :2], BODY + [100, 200], atol=0.01)
+            np.testing.assert_allclose(person.joints[:, :2], BODY + np.array([100, 200]), atol=0.01)
 
 
 def test_a_look_at_nobody_in_a_long_time_is_a_loss():

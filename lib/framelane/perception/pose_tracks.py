@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framelane.perception.camera import Motion
+from framelane.perception.pose_numbers import Numbers
 from framelane.perception.skeleton import oks
 from framelane.perception.smoothing import weights
 from framelane.perception.trackers import load_tracker
@@ -98,6 +99,7 @@ class PoseTracks:
 
     def __init__(self, tracker: str, *, rate: float, threshold: float) -> None:
         self.tracker = load_tracker(tracker, rate=rate, threshold=threshold, lost_s=LOST_S)
+        self.numbers = Numbers(LOST_S)
         self.looks: deque[Look] = deque()
         self.until = -1
 
@@ -118,19 +120,22 @@ class PoseTracks:
         self.until = index
         if self.looks and self.looks[-1].scene != scene:
             self.tracker.forget()
+            self.numbers.forget()
         look = Look(index, time, scene, _sights(found))
-        self._track(look, found, camera)
-        self._join(look)
+        self._join(look, self._track(look, found, camera))
         self.looks.append(look)
 
-    def _track(self, look: Look, found: supervision.Detections, camera: Motion | None) -> None:
-        """The ids that the tracker gives to the people of a look."""
+    def _track(self, look: Look, found: supervision.Detections, camera: Motion | None) -> set[int]:
+        """Number the people of a look; returns the numbers for which the tracker has just begun a track."""
         if look.sights:
             found.data["place"] = np.arange(len(look.sights))
         answer = self.tracker.update(found, look.time, camera)
-        if len(answer):
-            for track, place in zip(answer.tracker_id, answer.data["place"], strict=True):
-                look.sights[int(place)].track = int(track)
+        tracked = [look.sights[int(place)] for place in answer.data["place"]] if len(answer) else []
+        own = answer.tracker_id.tolist() if len(answer) else []
+        numbers, begun = self.numbers.of(look.time, own, [sight.box for sight in tracked])
+        for sight, number in zip(tracked, numbers, strict=True):
+            sight.track = number
+        return begun
 
     def repeat(self, index: int, time: float, same_as: int, camera: Motion | None = None) -> None:
         """A frame in which nothing has changed since an earlier one that was looked at: the same people stand there."""
@@ -148,15 +153,14 @@ class PoseTracks:
             return
         self._track(self.looks[-1], _found(self.looks[-1]), None)
 
-    def _join(self, look: Look) -> None:
+    def _join(self, look: Look, begun: set[int]) -> None:
         """A tracker believes in somebody at the second sight: the first one, in the look before, gets the id as well."""
         if not self.looks or self.looks[-1].scene != look.scene:
             return
         before = self.looks[-1]
-        known = {sight.track for old in self.looks for sight in old.sights}
         for sight in look.sights:
             young = [old for old in before.sights if old.track == 0]
-            if sight.track in known or not young:
+            if sight.track not in begun or not young:
                 continue
             alike = oks(sight.joints, np.stack([old.joints for old in young]), _area(sight))
             if alike.max() >= _FIRST_LIKE:
@@ -171,6 +175,7 @@ class PoseTracks:
         """The state as plain data; bounded by the people of the last second."""
         return {
             "tracker": self.tracker.snapshot(),
+            "numbers": self.numbers.snapshot(),
             "until": self.until,
             "looks": [[k.index, k.time, k.scene, [sight.to_json() for sight in k.sights]] for k in self.looks],
         }
@@ -178,6 +183,7 @@ class PoseTracks:
     def restore(self, state: dict[str, Any]) -> None:
         """Take over a snapshot."""
         self.tracker.restore(state["tracker"])
+        self.numbers.restore(state["numbers"])
         self.until = state["until"]
         self.looks = deque(
             Look(index, time, scene, [Sight.from_json(sight) for sight in sights])
