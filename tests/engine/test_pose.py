@@ -119,3 +119,16 @@ def test_what_does_not_go_is_said(tmp_path):
         )
     with pytest.raises(UsageError, match=r"pose\.resolution"):
         framelane.process_video(WALKER, "pose", output=tmp_path / "a.mp4", overrides={**QUICK, "pose.resolution": 250})
+    with pytest.raises(UsageError, match=r"pose\.left_colour.*#rrggbb"):
+        framelane.process_video(
+            WALKER, "pose", output=tmp_path / "a.mp4", overrides={**QUICK, "pose.left_colour": "blue"}
+        )
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("stride", "every"), [(1, 3), (2, 6), (8, 10)])
+def test_the_stride_that_the_guard_sets_makes_looks_rarer(tmp_path, stride, every):
+    clip = synthetic(tmp_path / "in.mp4", "-c:v", "libx264", seconds=1, size="160x120", audio=False)
+    overrides = {**QUICK, "hardware.stride": stride}
+    done = framelane.process_video(clip, "pose", output=tmp_path / "out.mp4", overrides=overrides)
+    assert done.report["metrics"]["looked_every"] == every
