@@ -50,6 +50,22 @@ def test_two_who_pass_each_other_keep_their_numbers_from_the_first_frame_on(smoo
         assert xs[1] == pytest.approx(400 - 4 * index, abs=6)
 
 
+@pytest.mark.parametrize("tracker", ["bytetrack", "botsort"])
+def test_who_goes_by_behind_somebody_has_the_same_number_again(tracker):
+    """The hidden one's last poses are pulled towards the one in front, then there are none for over half a second."""
+
+    def looks(index):
+        front, behind = (500 - 4 * index, 210), (100 + 4 * index, 200)
+        if 46 <= index < 68:
+            return found(front)
+        return found(front, (244 - 4 * (index - 38), 200) if 38 <= index < 46 else behind)
+
+    answers = run(lane(2, tracker=tracker), looks, 90, 2)
+    for index in (10, 30, 70, 85):
+        xs = {person.track: float((person.joints[:, 0] - BODY[:, 0]).mean()) for person in answers[index]}
+        assert xs == pytest.approx({1: 500 - 4 * index, 2: 100 + 4 * index}, abs=8), index
+
+
 def test_a_joint_hidden_for_a_moment_is_bridged_and_marked():
     hidden = range(20, 26)
     answers = run(lane(), lambda i: found((100 + 3 * i, 200), missing=[9] if i in hidden else []), 50)
