@@ -24,6 +24,7 @@ from pydantic.fields import FieldInfo
 from framelane.errors import UsageError
 from framelane.resources import config_names, data_path
 from framelane.schema import Settings
+from framelane.sections.base import COLOUR
 
 MACHINE = "this machine"
 """How the origin of a value begins that was measured on this machine."""
@@ -284,5 +285,7 @@ def _build(flat: Mapping[str, Any], origin: Mapping[str, str]) -> Settings:
 
 
 def _reason(detail: Mapping[str, Any]) -> str:
+    if detail["type"] == "string_pattern_mismatch" and detail.get("ctx", {}).get("pattern") == COLOUR:
+        return "it should be a colour as #rrggbb, such as #8fe9ff"
     text = str(detail["msg"])
     return (text[0].lower() + text[1:]).replace("input should", "it should")
