@@ -1,12 +1,17 @@
 """What every test and every process that it starts has in common."""
 
 import os
+import sys
 from functools import cache
 
 import pytest
 
 # What somebody measured on their machine must not decide what a test sees.
 os.environ["FRAMELANE_MACHINE"] = ""
+
+# Hundreds of processes are started: where no bytecode may be kept, each of them would compile the package again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 def pytest_runtest_setup(item):
