@@ -14,6 +14,11 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 
+def pytest_collection_modifyitems(items):
+    """The many short files come last: of the processes that share the files, none then waits long for a long one."""
+    items.sort(key=lambda item: item.path.parent.name == "unit")
+
+
 def pytest_runtest_setup(item):
     """A test for a card says why it is skipped where there is none; ``make gpu-test`` is then safe to run anywhere."""
     if item.get_closest_marker("gpu") and (reason := _no_card()):

@@ -31,6 +31,7 @@ def place(tmp_path_factory):
     portrait(folder / "hopper.png", hopper())
     portrait(folder / "astronaut.png", astronaut())
     nodding(folder / "nodding.mp4", seconds=1.2)
+    nodding(folder / "short.mp4", seconds=0.6)
     return folder
 
 
@@ -79,7 +80,7 @@ def test_every_frame_of_a_moving_face_is_swapped_and_labelled(place, whole):
 
 def test_frames_and_figures_do_not_depend_on_the_batch_size(place, tmp_path):
     """Encoded in one segment: where segments end does depend on it."""
-    two = [run(place, place / "nodding.mp4", tmp_path / f"{n}.mp4", **{"hardware.batch_size": n}) for n in (3, 8)]
+    two = [run(place, place / "short.mp4", tmp_path / f"{n}.mp4", **{"hardware.batch_size": n}) for n in (3, 8)]
     assert frame_hashes(two[0].output_path) == frame_hashes(two[1].output_path)
     assert seen(two[0]) == seen(two[1])
 
@@ -196,7 +197,7 @@ def test_a_source_that_was_replaced_under_its_name_begins_anew(place, tmp_path):
     """Finished segments of the old face must not stand beside segments of the new one."""
     source = portrait(tmp_path / "source.png", hopper())
     cancel = threading.Event()
-    wanted = {**QUICK, "faceswap.source": str(source), "engine.segment_seconds": 0.4}
+    wanted = {**QUICK, "faceswap.source": str(source), "engine.segment_seconds": 0.2}
 
     def stop(event):
         if event["event"] == "segment":
@@ -204,7 +205,7 @@ def test_a_source_that_was_replaced_under_its_name_begins_anew(place, tmp_path):
 
     with pytest.raises(Cancelled):
         framelane.process_video(
-            place / "nodding.mp4",
+            place / "short.mp4",
             "faceswap",
             output=tmp_path / "out.mp4",
             overrides=wanted,
@@ -212,7 +213,7 @@ def test_a_source_that_was_replaced_under_its_name_begins_anew(place, tmp_path):
             cancel=cancel,
         )
     portrait(source, np.ascontiguousarray(hopper()[:, ::-1]))
-    result = framelane.process_video(place / "nodding.mp4", "faceswap", output=tmp_path / "out.mp4", overrides=wanted)
+    result = framelane.process_video(place / "short.mp4", "faceswap", output=tmp_path / "out.mp4", overrides=wanted)
     assert result.report["resumed_at_frame"] == 0
     assert any("faceswap.source" in sentence for sentence in result.report["warnings"])
 

@@ -60,8 +60,8 @@ def place(tmp_path):
 
 @pytest.fixture
 def clips(place):
-    """A folder with a clip of one second."""
-    cut(place[0] / "clips" / "walk.mp4", WALKER, 1, 1)
+    """A folder with a clip of half a second."""
+    cut(place[0] / "clips" / "walk.mp4", WALKER, 1, 0.5)
     return place[0] / "clips"
 
 
