@@ -197,7 +197,7 @@ def test_a_source_that_was_replaced_under_its_name_begins_anew(place, tmp_path):
     """Finished segments of the old face must not stand beside segments of the new one."""
     source = portrait(tmp_path / "source.png", hopper())
     cancel = threading.Event()
-    wanted = {**QUICK, "faceswap.source": str(source), "engine.segment_seconds": 0.2}
+    wanted = {**QUICK, "faceswap.source": str(source), "engine.segment_seconds": 0.4}
 
     def stop(event):
         if event["event"] == "segment":
@@ -205,7 +205,7 @@ def test_a_source_that_was_replaced_under_its_name_begins_anew(place, tmp_path):
 
     with pytest.raises(Cancelled):
         framelane.process_video(
-            place / "short.mp4",
+            place / "nodding.mp4",
             "faceswap",
             output=tmp_path / "out.mp4",
             overrides=wanted,
@@ -213,7 +213,7 @@ def test_a_source_that_was_replaced_under_its_name_begins_anew(place, tmp_path):
             cancel=cancel,
         )
     portrait(source, np.ascontiguousarray(hopper()[:, ::-1]))
-    result = framelane.process_video(place / "short.mp4", "faceswap", output=tmp_path / "out.mp4", overrides=wanted)
+    result = framelane.process_video(place / "nodding.mp4", "faceswap", output=tmp_path / "out.mp4", overrides=wanted)
     assert result.report["resumed_at_frame"] == 0
     assert any("faceswap.source" in sentence for sentence in result.report["warnings"])
 
