@@ -21,7 +21,7 @@ FAST = ("--set", "gif.enabled=false", "--set", "output.preset=ultrafast", "--set
 
 @pytest.fixture(scope="module", autouse=True)
 def _warm():
-    with warm.preloaded(warm.COMMANDS):
+    with warm.preloaded(warm.MODELS):
         yield
 
 
