@@ -20,7 +20,7 @@ _HANDOVER = 0.6  # of the strongest track's appeal: seconds of it that following
 _DULL = 0.3  # of the strongest track's appeal: a ball's candidates with less speak against themselves
 _HOP, _LEAP = 0.05, 3.0  # of the price: a ball's next piece; a ball somewhere else
 _OVERLAP_S = 0.2  # a ball's piece may begin before the one before it is known to have ended
-_BACK_S = 60.0  # how far back a predecessor is looked for
+_BACK_S = 60.0  # of the predecessors that ended longer ago, only the best counts
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,11 @@ def best_chain(tracklets: Sequence[Tracklet], height: int, *, steady: bool) -> l
     best, link = worth.copy(), np.full(len(parts), -1)
     for j in range(len(parts)):
         overlap = 0.0 if steady else _OVERLAP_S
-        fits = (
-            (ends[:j] < starts[j] + overlap) & (starts[:j] < starts[j] - overlap) & (starts[:j] > starts[j] - _BACK_S)
-        )
+        fits = (ends[:j] < starts[j] + overlap) & (starts[:j] < starts[j] - overlap)
+        old = np.flatnonzero(fits & (ends[:j] <= starts[j] - _BACK_S))
+        if len(old):
+            fits[old] = False
+            fits[old[int(best[old].argmax())]] = True
         earlier = np.flatnonzero(fits)
         if not len(earlier):
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -114,10 +115,10 @@ def _action(scene: Sightings, frame: tuple[int, int]) -> list[Tracklet]:
             middle = (own[mine, 3] + own[mine, 5]) / 2
             speed[mine] = np.abs(np.gradient(middle, np.maximum.accumulate(scene.times[own[mine, 0].astype(int)])))
     weight = own[:, 7] * np.sqrt((own[:, 5] - own[:, 3]) * (own[:, 6] - own[:, 4])) * (0.3 + speed / frame[1])
-    frames = np.unique(own[:, 0]).astype(int)
+    frames, begins = np.unique(own[:, 0].astype(int), return_index=True)
     places, sizes, scores = [], [], []
-    for number in frames:
-        here = own[:, 0] == number
+    for begin, end in pairwise([*begins.tolist(), len(own)]):
+        here = slice(begin, end)
         share = weight[here] / weight[here].sum()
         middles = np.stack([(own[here, 3] + own[here, 5]) / 2, (own[here, 4] + own[here, 6]) / 2], 1)
         middle = share @ middles
