@@ -45,15 +45,39 @@ class Look:
 
 
 USUAL = Look()
-HELD_OUT = {
+_WIDE = ((180, 120), (480, 100), (780, 70))
+TUNING = {
+    1: USUAL,
+    2: USUAL,
+    3: USUAL,
+    22: Look(pace=1.4, pillars=_WIDE),
+    23: Look(radius=13, gravity=1050, pace=1.2),
+    25: Look(pace=1.4, pillars=_WIDE),
+    27: Look(radius=6, gravity=450, pace=0.7),
+    28: Look(gravity=900, pace=1.3, pillars=((120, 100), (400, 130), (700, 100))),
+    31: Look(gravity=1000, pace=1.4),
+}
+"""Scenes that were looked at while thresholds were set, by seed."""
+_WHITE, _LIME, _RED = (238, 238, 232), (205, 220, 60), (214, 60, 60)
+SEEN = {
     11: USUAL,
     12: Look(radius=6, gravity=500, pace=0.8),
     13: Look(radius=14, gravity=1000, pace=1.25),
-    14: Look(radius=7, ball=(238, 238, 232), double=(214, 60, 60), pillars=((150, 70), (450, 50), (700, 80)), ground=24),
-    15: Look(radius=12, gravity=900, pace=1.2, ball=(205, 220, 60), double=(236, 120, 24), pillars=((330, 100), (720, 60)), ground=25),
+    14: Look(7, ball=_WHITE, double=_RED, pillars=((150, 70), (450, 50), (700, 80)), ground=24),
+    15: Look(12, 900, 1.2, ball=_LIME, double=(236, 120, 24), pillars=((330, 100), (720, 60)), ground=25),
     16: Look(pace=1.4, pillars=((200, 110), (520, 120), (790, 60))),
-}  # fmt: skip
-"""Scenes on which nothing was tuned, by seed, written down before the first of them was run."""
+}
+"""The first held-out scenes. The camera failed three of them, so the joining of a ball's pieces was changed, on
+:data:`TUNING` alone; but that it had to be is something learned from these."""
+HELD_OUT = {
+    41: USUAL,
+    42: Look(radius=7, gravity=600, pace=0.9),
+    43: Look(radius=13, gravity=950, pace=1.3),
+    44: Look(8, ball=(90, 200, 80), double=(230, 200, 40), pillars=((100, 90), (380, 70), (650, 100)), ground=44),
+    45: Look(11, 850, 1.1, ball=(220, 60, 150), double=(60, 200, 210), pillars=((280, 120), (560, 70)), ground=45),
+    46: Look(pace=1.45, pillars=((180, 100), (470, 110), (740, 90))),
+}
+"""Scenes on which nothing was tuned, written down before the first of them was run."""
 
 
 @dataclass(frozen=True)

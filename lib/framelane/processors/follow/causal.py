@@ -27,7 +27,7 @@ class _Axis:
     push: float = 0.0
 
     def step(self, target: float, drift: float, dt: float, low: float, high: float) -> None:
-        """Move for ``dt`` seconds towards ``target``, which itself moves at ``drift``, and stop before ``low`` and ``high``."""
+        """Move for ``dt`` seconds towards ``target``, which itself moves at ``drift``, short of ``low`` and ``high``."""
         limits = self.limits
         gap = target - self.place
         # As fast as it can still brake, v = sqrt(2 a d), with some of the acceleration kept back; and the same a level

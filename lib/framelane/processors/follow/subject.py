@@ -21,6 +21,7 @@ STATES = ("nobody", "seen", "bridged", "lost")
 _AGILITY = {"ball": 3.0, "person": 0.6, "action": 0.4}
 """How much the speed changes in a second, in frame heights a second."""
 _BRIEF_S = 0.25  # a track that lived for less is not believed
+_GLIMPSE_S = 1.0  # a scene so short may end before the tracker has given anybody a number
 
 
 @dataclass(frozen=True)
@@ -77,18 +78,31 @@ def find_subject(
 
 
 def people(scene: Sightings, frame: tuple[int, int]) -> list[Tracklet]:
-    """A tracklet for everybody: large, central and lasting people weigh most."""
-    own = scene.tracks[(scene.tracks[:, 2] == PERSON) & (scene.tracks[:, 1] > 0)]
+    """A tracklet for everybody: large, central and lasting people weigh most.
+
+    In a scene too short for tracks, down to a single frame, the largest and most central detections are one person.
+    """
+    everybody = scene.tracks[scene.tracks[:, 2] == PERSON]
+    length = float(scene.times[-1] - scene.times[0])
+    own = everybody[everybody[:, 1] > 0]
     found = []
     for index in np.unique(own[:, 1]):
         rows = own[own[:, 1] == index]
         made = _boxes(scene, rows, int(index))
-        if made.seconds < _BRIEF_S and len(scene.times) > 1 and scene.times[-1] - scene.times[0] > 2 * _BRIEF_S:
-            continue
-        off = np.abs(made.places / np.array(frame) - 0.5).max(axis=1) * 2
-        size = np.sqrt(np.prod(made.sizes, axis=1)) / frame[1]
-        found.append(made.weighed(rows[:, 7] * size * (0.4 + 0.6 * (1 - off))))
-    return found
+        if made.seconds >= _BRIEF_S or length <= 2 * _BRIEF_S:
+            found.append(made.weighed(_appeal(made, frame)))
+    if found or length > _GLIMPSE_S or not len(everybody):
+        return found
+    glimpsed = _appeal(_boxes(scene, everybody, 0), frame)
+    order = np.lexsort((-glimpsed, everybody[:, 0]))
+    best = order[np.unique(everybody[order, 0], return_index=True)[1]]
+    return [_boxes(scene, everybody[best], 0).weighed(glimpsed[best])]
+
+
+def _appeal(made: Tracklet, frame: tuple[int, int]) -> Array:
+    off = np.abs(made.places / np.array(frame) - 0.5).max(axis=1) * 2
+    size = np.sqrt(np.prod(made.sizes, axis=1)) / frame[1]
+    return np.asarray(made.scores * size * (0.4 + 0.6 * (1 - off)))
 
 
 def _numbered(scene: Sightings, index: int) -> list[Tracklet]:
