@@ -59,7 +59,7 @@ TUNING = {
 }
 """Scenes that were looked at while thresholds were set, by seed."""
 _WHITE, _LIME, _RED = (238, 238, 232), (205, 220, 60), (214, 60, 60)
-SEEN = {
+FIRST = {
     11: USUAL,
     12: Look(radius=6, gravity=500, pace=0.8),
     13: Look(radius=14, gravity=1000, pace=1.25),

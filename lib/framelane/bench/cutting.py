@@ -39,8 +39,8 @@ def sentence(figures: dict[str, Any]) -> list[str]:
     if figures["others"] <= DISTURBED:
         return []
     return [
-        f"Other processes kept {figures['others']:.1f} cores busy while cutting was timed: take the milliseconds again on a "
-        "quiet machine, and only compare within this run."
+        f"Other processes kept {figures['others']:.1f} cores busy while cutting was timed: take the milliseconds again on "
+        "a quiet machine, and only compare within this run."
     ]
 
 

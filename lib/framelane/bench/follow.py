@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from framelane.bench import cutting
-from framelane.bench.balls import HELD_OUT, SEEN, SIZE, TUNING, USUAL, Scene, make_scene, planted, render
+from framelane.bench.balls import FIRST, HELD_OUT, SIZE, TUNING, USUAL, Scene, make_scene, planted, render
 from framelane.processors.follow.balls import candidates
 from framelane.processors.follow.causal import CausalCamera
 from framelane.processors.follow.framing import Framing
@@ -50,7 +50,7 @@ def measure(*, seconds: float = 20.0, rendered_seconds: float = 10.0) -> dict[st
     """
     sets = {
         "tuning": (TUNING, {4: USUAL}),
-        "held out at first, failed then": (SEEN, {}),
+        "held out at first, failed then": (FIRST, {}),
         "held out": (HELD_OUT, {seed: HELD_OUT[seed] for seed in (44, 45)}),
     }
     parts: list[dict[str, Any]] = []
@@ -73,8 +73,8 @@ def measure(*, seconds: float = 20.0, rendered_seconds: float = 10.0) -> dict[st
                 part | {"found": seen, "first_pass_fps": round(fps, 1), "hidden": round(float(scene.hidden.mean()), 3)}
             )
             said.append(
-                f"Rendered, seed {seed}: of the frames with the ball in sight, the detector has it in {seen['detector']:.0%} "
-                f"of those it looks at, the cue in {seen['cue']:.0%}; the first pass runs at {fps:.1f} fps."
+                f"Rendered, seed {seed}: of the frames with the ball in sight, the detector has it in "
+                f"{seen['detector']:.0%} of those it looks at, the cue in {seen['cue']:.0%}; the first pass runs at {fps:.1f} fps."
             )
     cut = cutting.measure()
     return {"parts": parts, "cutting": cut, "sentences": [*said, *map(_verdict, parts), *cutting.sentence(cut)]}
