@@ -74,7 +74,8 @@ def measure(*, seconds: float = 20.0, rendered_seconds: float = 10.0) -> dict[st
             )
             said.append(
                 f"Rendered, seed {seed}: of the frames with the ball in sight, the detector has it in "
-                f"{seen['detector']:.0%} of those it looks at, the cue in {seen['cue']:.0%}; the first pass runs at {fps:.1f} fps."
+                f"{seen['detector']:.0%} of those it looks at, "
+                f"the cue in {seen['cue']:.0%}; the first pass runs at {fps:.1f} fps."
             )
     cut = cutting.measure()
     return {"parts": parts, "cutting": cut, "sentences": [*said, *map(_verdict, parts), *cutting.sentence(cut)]}

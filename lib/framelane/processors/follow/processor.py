@@ -32,6 +32,7 @@ class Follow(Processor):
     """
 
     name = "follow"
+    version = 2
     scalable = False
     exports = (".camera.csv",)
 
@@ -144,7 +145,7 @@ def _tracks(found: Sightings) -> list[dict[str, Any]]:
 
 def _nobody(subject: str, found: Sightings) -> str:
     if subject.isdigit():
-        known = sorted({int(index) for index in found.tracks[:, 1] if index})
+        known = sorted({int(index) for index in found.tracks[:, 1] if index > 0})
         there = f"there are {', '.join(map(str, known[:20]))}" if known else "there is none at all"
         return f"No track {subject} is in the clip ({there}); the camera stands still in the middle."
     if subject == "ball":
