@@ -202,6 +202,12 @@ def test_size_and_aspect_that_disagree_are_refused():
         framing(probe(WALKER), FollowSettings(size="1080x1920", aspect="16:9"), frozenset({"follow.aspect"}))
 
 
+@pytest.mark.parametrize(("size", "said"), [("9000x500", "at most 8192 pixels"), ("10x40", "at least 32 pixels")])
+def test_a_size_that_nobody_can_want_is_refused(size, said):
+    with pytest.raises(UsageError, match=said):
+        framing(probe(WALKER), FollowSettings(size=size), frozenset())
+
+
 # -- the whole scene --------------------------------------------------------------------------------------------------
 
 FRAME = Framing((960, 540), (304, 540), (303.75, 540.0))

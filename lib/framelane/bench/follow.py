@@ -41,12 +41,13 @@ IN_FRAME, JERK = 0.99, 0.10
 OURS, LIVE, NAIVE, SMOOTHER = "planned (L1)", "causal", "centred on detection", "exponential smoother"
 
 
-def measure(*, seconds: float = 20.0, rendered_seconds: float = 10.0) -> dict[str, Any]:
+def measure(*, seconds: float = 20.0, rendered_seconds: float = 10.0, rounds: int = 30) -> dict[str, Any]:
     """Planted and rendered scenes, those that were tuned on and those that were not, and what cutting costs.
 
     Args:
         seconds: of planted detections, for each seed.
         rendered_seconds: of each rendered clip.
+        rounds: frames on which cutting is timed.
     """
     sets = {
         "tuning": (TUNING, {4: USUAL}),
@@ -77,7 +78,7 @@ def measure(*, seconds: float = 20.0, rendered_seconds: float = 10.0) -> dict[st
                 f"{seen['detector']:.0%} of those it looks at, "
                 f"the cue in {seen['cue']:.0%}; the first pass runs at {fps:.1f} fps."
             )
-    cut = cutting.measure()
+    cut = cutting.measure(rounds)
     return {"parts": parts, "cutting": cut, "sentences": [*said, *map(_verdict, parts), *cutting.sentence(cut)]}
 
 
@@ -87,7 +88,7 @@ def _part(name: str, what: str, runs: dict[int, dict[str, Any]]) -> dict[str, An
     each = {
         seed: {
             "in_frame": run[OURS]["in_frame"],
-            "jerk_of_naive": round(run[OURS]["p99_jerk"] / run[NAIVE]["p99_jerk"], 5),
+            "jerk_of_naive": _share(run[OURS], run[NAIVE]),
         }
         for seed, run in runs.items()
     }
@@ -97,6 +98,13 @@ def _part(name: str, what: str, runs: dict[int, dict[str, Any]]) -> dict[str, An
         "each": each,
         "cameras": {key: _mean([run[key] for run in values]) for key in values[0]},
     }
+
+
+def _share(one: dict[str, Any], other: dict[str, Any]) -> float:
+    """The jerk of one camera as a share of another's; where that one never moves, 0 or 1."""
+    if not other["p99_jerk"]:
+        return float(one["p99_jerk"] > 0)
+    return round(float(one["p99_jerk"] / other["p99_jerk"]), 5)
 
 
 def _verdict(part: dict[str, Any]) -> str:
@@ -251,10 +259,10 @@ def _table(part: dict[str, Any]) -> Table:
         "reversals/min",
     ):
         table.add_column(column, justify="left" if column == "camera" else "right")
-    naive = part["cameras"][NAIVE]["p99_jerk"]
+    naive = part["cameras"][NAIVE]
     for name, row in part["cameras"].items():
         table.add_row(
             name, f"{100 * row['in_frame']:.1f}", f"{100 * row['central_60']:.1f}", f"{row['worst_loss_s']:.2f}",
-            f"{row['p99_jerk']:.1f}", f"{row['p99_jerk'] / naive:.2%}", f"{row['reversals_per_minute']:.1f}",
+            f"{row['p99_jerk']:.1f}", f"{_share(row, naive):.2%}", f"{row['reversals_per_minute']:.1f}",
         )  # fmt: skip
     return table
