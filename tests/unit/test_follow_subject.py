@@ -185,3 +185,14 @@ def test_a_ball_behind_wide_pillars_is_not_taken_for_its_double():
     off = np.linalg.norm(subject.place - scene.ball, axis=1)
     assert scene.hidden.mean() > 0.35
     assert (off > 150).mean() < 0.05
+
+
+@pytest.mark.parametrize(("score", "state"), [(0.15, NOBODY), (0.4, SEEN)])
+def test_a_ball_that_nothing_is_sure_of_is_no_ball(score, state):
+    """NanoDet takes the sun of walker.mp4 for a ball, with a score of 0.15."""
+    rows = [
+        {"frame": i, "time": i / 30, "cut": i == 0,
+         "tracks": [[0, "ball", 300.0 + 3 * i, 200.0, 320.0 + 3 * i, 220.0, score if i % 5 else 0.8 * score]]}
+        for i in range(60)
+    ]  # fmt: skip
+    assert (find_subject(Sightings.of(rows), "ball", SIZE, 3.0).state == state).all()

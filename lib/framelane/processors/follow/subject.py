@@ -21,6 +21,7 @@ STATES = ("nobody", "seen", "bridged", "lost")
 _AGILITY = {"ball": 3.0, "person": 0.6, "action": 0.4}
 """How much the speed changes in a second, in frame heights a second."""
 _BRIEF_S = 0.25  # a track that lived for less is not believed
+_SURE = 0.3  # half of a ball's observations are as sure, or there is no ball but the sun, or a shoe
 _GLIMPSE_S = 1.0  # a scene so short may end before the tracker has given anybody a number
 
 
@@ -72,9 +73,13 @@ def find_subject(
         "person": lambda: people(scene, frame),
     }.get(wanted, lambda: _numbered(scene, int(wanted)))()
     chain = best_chain(tracklets, frame[1], steady=wanted != "ball")
-    if not chain:
+    if not chain or (wanted == "ball" and not _sure(chain)):
         return nobody(len(scene.times), frame)
     return _estimate(scene, chain, frame, lost_s, _AGILITY.get(wanted, _AGILITY["person"]))
+
+
+def _sure(chain: Sequence[Tracklet]) -> bool:
+    return float(np.median(np.concatenate([part.scores for part in chain]))) >= _SURE
 
 
 def people(scene: Sightings, frame: tuple[int, int]) -> list[Tracklet]:
