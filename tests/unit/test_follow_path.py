@@ -244,6 +244,17 @@ def test_nobody_gets_a_still_window_in_the_middle():
     assert windows[0, 0] == pytest.approx((960 - 303.75) / 2)
 
 
+@pytest.mark.parametrize("rate", [24, 30, 59.94])
+def test_the_limits_hold_from_frame_to_frame_and_at_the_frames_edge(rate):
+    times = np.arange(round(12 * rate)) / rate
+    x = np.clip(480 + 600 * np.sin(times * 1.1), 5, 955)  # who runs to the edge, stands there, and comes back
+    windows = plan_scene(times, subject(x, len(x)), FRAME, FollowSettings(zoom_max=1.0))
+    middle = (windows[:, 0] + windows[:, 2] / 2) / windows[0, 2]
+    assert windows[:, 0].min() < 2
+    for order, most in ((1, 1.5), (2, 3.0), (3, 10.0)):
+        assert np.abs(np.diff(middle, order)).max() * rate**order <= most * 1.02, f"derivative {order}"
+
+
 def test_variable_frame_times_do_not_disturb_the_camera():
     rng = np.random.default_rng(1)
     times = np.cumsum(rng.uniform(1 / 60, 1 / 10, 120))
