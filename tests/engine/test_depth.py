@@ -14,6 +14,7 @@ from framelane.bench import depth as bench
 from framelane.bench.rendered import FOV, RATE, SIZE, Cuboid, Scene, depth_model, detector_model, write
 from framelane.errors import Cancelled, UsageError
 from support.clips import WALKER, ffmpeg, needs_ffmpeg
+from support.depth_nets import small_depth_anything
 from support.read import audio_packets, frame_hashes
 
 FAST = {
@@ -88,9 +89,7 @@ def test_without_weights_everything_else_goes_on_and_says_so(tmp_path, planted):
 @pytest.mark.parametrize("kind", ["metric", "relative"])
 def test_depth_anything_in_its_real_class_goes_the_same_way(tmp_path, planted, kind):
     """Random weights of the real class, tiny: for plumbing only; the distances mean nothing."""
-    from test_depths import _small
-
-    folder = _small(tmp_path / "weights", kind)
+    folder = small_depth_anything(tmp_path / "weights", kind)
     short = Scene("short", COMES.cuboids, seconds=0.4)
     options = {**planted, "depth.model": str(folder), "depth.size": 98}
     result = run(write(short, tmp_path / "in.mp4"), tmp_path / "out.mp4", options)

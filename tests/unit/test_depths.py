@@ -9,9 +9,9 @@ import torch
 from framelane.bench.rendered import SIZE, depth_model, render, scenes
 from framelane.errors import FramelaneError, UsageError
 from framelane.models import catalog
-from framelane.models.torch_compat import ensure_torchvision
 from framelane.perception.depth_onnx import yolo_path
 from framelane.perception.depths import DepthOptions, input_size, load_estimator, sane
+from support.depth_nets import small_depth_anything
 
 ONE = DepthOptions(threads=1, size=98)
 
@@ -19,29 +19,6 @@ ONE = DepthOptions(threads=1, size=98)
 def _rgb(count=1):
     frames = [render(scenes()[0], time)[0] for time in np.linspace(0, 2, count)]
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
-
-
-def _small(folder, kind="metric", **changes):
-    """Depth Anything in its real class, tiny, with random weights: for plumbing only."""
-    ensure_torchvision()
-    from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
-
-    torch.manual_seed(0)
-    backbone = Dinov2Config(
-        image_size=70, patch_size=14, hidden_size=24, num_hidden_layers=4, num_attention_heads=2,
-        out_indices=[1, 2, 3, 4], reshape_hidden_states=False,
-    )  # fmt: skip
-    config = DepthAnythingConfig(
-        backbone_config=backbone, reassemble_hidden_size=24, neck_hidden_sizes=[8, 8, 16, 16], fusion_hidden_size=8,
-        head_hidden_size=4, depth_estimation_type=kind, max_depth=20, **changes,
-    )  # fmt: skip
-    model = DepthAnythingForDepthEstimation(config)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if name.startswith(("neck", "head")) and weight.ndim > 1:  # as they come, they say the same everywhere
-                weight.normal_(0, 0.3)
-    model.save_pretrained(folder)
-    return folder
 
 
 def test_a_made_onnx_gives_the_depth_that_was_rendered(tmp_path):
@@ -90,7 +67,7 @@ def test_yolo_without_an_export_says_how_to_make_one(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["metric", "relative"])
 def test_depth_anything_in_its_real_class(tmp_path, kind):
     """Random weights: shapes, units and that the cutting into batches is not seen; nothing of how good it is."""
-    model = load_estimator("depth_anything", _small(tmp_path, kind), ONE)
+    model = load_estimator("depth_anything", small_depth_anything(tmp_path, kind), ONE)
     frames = _rgb(2)
     both = model.estimate(frames)
     assert model.kind == kind
@@ -105,7 +82,7 @@ def test_depth_anything_in_its_real_class(tmp_path, kind):
 def test_depth_anything_whose_weights_do_not_fit_is_refused(tmp_path):
     import json
 
-    folder = _small(tmp_path)
+    folder = small_depth_anything(tmp_path)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "head_hidden_size": 6}))
     with pytest.raises(FramelaneError, match="do not fit Depth Anything"):
