@@ -45,9 +45,10 @@ def table(output, kind):
         return list(csv.DictReader(file))
 
 
-def test_what_comes_alerts_in_time_and_its_distance_is_the_rendered_one(tmp_path, planted):
+@pytest.mark.parametrize("every", [3, 6])
+def test_what_comes_alerts_in_time_and_its_distance_is_the_rendered_one(tmp_path, planted, every):
     clip, events = write(COMES, tmp_path / "in.mp4"), []
-    result = run(clip, tmp_path / "out.mp4", planted, progress=events.append)
+    result = run(clip, tmp_path / "out.mp4", {**planted, "depth.every": every}, progress=events.append)
     rows = table(tmp_path / "out.mp4", "objects")
     off = [abs(float(r["distance_m"]) / COMES.distance(0, int(r["frame"]) / RATE) - 1) for r in rows]
     assert np.median(off) < 0.02
@@ -62,6 +63,23 @@ def test_what_comes_alerts_in_time_and_its_distance_is_the_rendered_one(tmp_path
     assert result.report["metrics"]["alerts"] == {"danger": 1}
     assert result.report["metrics"]["distance"] == "metres"
     assert any(model["name"] == "truth" for model in result.report["models"])
+
+
+def test_a_scenes_last_frame_has_a_depth_of_its_own(tmp_path, planted):
+    def jumps(time):
+        return (0.0, 0.0) if time < 0.35 else (300.0, 0.0)
+
+    box = Cuboid(lambda t: (jumps(t)[0] + 0.1, 5 - 4 * t))
+    clip = write(Scene("jumps", (box,), seconds=0.72, camera=jumps), tmp_path / "in.mp4")
+    result = run(clip, tmp_path / "out.mp4", {**planted, "depth.every": 6, "depth.cut_threshold": 0.05})
+    assert result.report["metrics"]["cuts"] == 1
+    assert result.report["metrics"]["depth_frames"] == len((0, 6, 8, 9, 12, 17)), "the cut is at 9"
+    off = {
+        int(r["frame"]): float(r["distance_m"]) / (5 - 4 * int(r["frame"]) / RATE)
+        for r in table(tmp_path / "out.mp4", "objects")
+    }
+    assert off[8] == pytest.approx(1, abs=0.03)
+    assert off[17] == pytest.approx(1, abs=0.03)
 
 
 def test_what_goes_away_never_alerts(tmp_path, planted):

@@ -58,6 +58,41 @@ def test_what_is_no_depth_model_is_refused_with_a_sentence(tmp_path):
         load_estimator("onnx", path, DepthOptions(threads=1, kind="metric"))
 
 
+def _made(path, shape, node, out):
+    import onnx
+    from onnx import helper
+
+    ends = [helper.make_tensor_value_info(name, 1, sides) for name, sides in (("x", shape), ("y", out))]
+    graph = helper.make_graph([node], "made", ends[:1], ends[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
+    return path
+
+
+def _mean(**how):
+    from onnx import helper
+
+    return helper.make_node("ReduceMean", ["x"], ["y"], **how)
+
+
+def test_a_model_that_gives_no_map_is_refused_with_a_sentence(tmp_path):
+    unit = DepthOptions(threads=1, kind="metric", normalisation="unit", size=98)
+    scalar = _made(tmp_path / "scalar.onnx", [1, 3, 32, 32], _mean(keepdims=0), [])
+    with pytest.raises(FramelaneError, match=r"gives \(\); one map a frame"):
+        load_estimator("onnx", scalar, unit).estimate(_rgb())
+    two = _made(tmp_path / "two.onnx", [2, 3, 32, 32], _mean(axes=[1], keepdims=1), [2, 1, 32, 32])
+    with pytest.raises(FramelaneError, match=r"\[2, 3, 32, 32\], and one picture of \(1, 3, h, w\)"):
+        load_estimator("onnx", two, unit)
+    free = _made(tmp_path / "free.onnx", [1, 3, 32, "w"], _mean(axes=[1], keepdims=1), [1, 1, 32, "w"])
+    assert load_estimator("onnx", free, unit).estimate(_rgb()).shape == (1, 32, 126), "only what is free is chosen"
+
+
+def test_what_the_settings_say_of_a_file_wins_over_what_it_says(tmp_path):
+    path = depth_model(tmp_path / "d.onnx")  # which says that it takes RGB from 0 to 1
+    told = load_estimator("onnx", path, DepthOptions(threads=1, normalisation="imagenet")).estimate(_rgb())[0]
+    asked = load_estimator("onnx", path, ONE).estimate(_rgb())[0]
+    assert np.abs(np.log(told) - np.log(asked)).max() > 1
+
+
 def test_yolo_without_an_export_says_how_to_make_one(tmp_path, monkeypatch):
     monkeypatch.setenv("FRAMELANE_CACHE", str(tmp_path))
     with pytest.raises(UsageError, match=r"yolo export model=yolo26n-depth\.pt format=onnx.*AGPL-3\.0"):

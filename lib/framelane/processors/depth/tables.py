@@ -78,7 +78,7 @@ def _known(item: Measured) -> dict[str, Any]:
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)
+    return None if value is None else round(value, digits) + 0.0  # a speed of -0 is one of 0
 
 
 def alert_row(alert: Alert) -> dict[str, Any]:
