@@ -278,7 +278,9 @@ def _build(flat: Mapping[str, Any], origin: Mapping[str, str]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
-        if first["type"] == "value_error" and isinstance(first["input"], dict):  # a section: each of its keys is allowed
+        if first["type"] == "value_error" and isinstance(
+            first["input"], dict
+        ):  # a section: each of its keys is allowed
             raise UsageError(f"The settings of {key} do not fit together: {_reason(first)}.") from error
         raise UsageError(
             f"{key}: {first['input']!r} (from {origin.get(key, 'the settings')}) is not allowed: {_reason(first)}."

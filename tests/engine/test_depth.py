@@ -142,6 +142,23 @@ def test_a_cut_job_goes_on_with_equal_frames(tmp_path, planted):
     assert (tmp_path / "cut.objects.csv").read_text() == (tmp_path / "whole.objects.csv").read_text()
 
 
+def test_a_batch_goes_on_past_a_broken_clip(tmp_path, planted):
+    """Through a real worker, as the command does: the batch's page is made of what this processor reports, too."""
+    (tmp_path / "in").mkdir()
+    clip = write(Scene("short", COMES.cuboids, seconds=0.3), tmp_path / "in" / "a.mp4")
+    (tmp_path / "in" / "b.mp4").write_bytes(clip.read_bytes()[:900])
+    (tmp_path / "in" / "c.mp4").write_bytes(clip.read_bytes())
+    result = framelane.process_folder(
+        tmp_path / "in", "depth", output=tmp_path / "out", profile="cpu", overrides={**FAST, **planted}
+    )
+    assert {job.name: job.state for job in result.jobs} == {"a.mp4": "done", "b.mp4": "failed", "c.mp4": "done"}, [
+        job.reason for job in result.jobs
+    ]
+    assert result.exit_code == 3
+    assert (tmp_path / "out" / "a.objects.csv").read_text() == (tmp_path / "out" / "c.objects.csv").read_text()
+    assert (tmp_path / "out" / "index.html").read_text().count("data:image/jpeg") == 2, "the page has both results"
+
+
 @pytest.mark.slow
 @needs_ffmpeg
 def test_depth_survives_kills(tmp_path, planted):

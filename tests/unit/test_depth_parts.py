@@ -51,7 +51,9 @@ def test_flicker_of_what_stands_still_is_taken_back_and_a_true_approach_is_not()
     assert aligned(before * np.float32(0.9), before, moving, "metric", 0.9, 0.12)[1] == 1.0, "the camera moves"
     assert aligned(before * np.float32(0.5), before, still, "metric", 0.9, 0.12)[1] == 1.0, "half as far is no flicker"
     slow = np.full((20, 30), 0.2, np.float32)
-    assert aligned(before * np.float32(0.99), before, slow, "metric", 0.9, 0.04)[1] == 1.0, "so fast is a walking camera"
+    assert aligned(before * np.float32(0.99), before, slow, "metric", 0.9, 0.04)[1] == 1.0, (
+        "so fast is a walking camera"
+    )
     near = before.copy()
     near[:, :12] = 2.0  # something came close before a still background
     _, scale = aligned(near, before, np.where(near < 3, 5, 0).astype(np.float32), "metric", 0.9, 0.12)
@@ -65,7 +67,7 @@ def test_between_two_depth_frames_the_nearer_counts_where_they_disagree():
 
 
 def test_between_two_depth_frames_what_comes_fast_falls_in_a_line():
-    forward, back = np.full((1, 1), 3.0, np.float32), np.full((1, 1), 2.04, np.float32)  # 4 m/s over 6 frames of 25 a second
+    forward, back = np.full((1, 1), 3.0, np.float32), np.full((1, 1), 2.04, np.float32)  # 4 m/s, 6 frames
     found = [float(blended(forward, back, i / 6, "metric")[0, 0]) for i in range(1, 6)]
     assert found == pytest.approx([3.0 - 4 * i / 25 for i in range(1, 6)], abs=1e-5)
 
