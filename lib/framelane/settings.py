@@ -279,6 +279,10 @@ def _build(flat: Mapping[str, Any], origin: Mapping[str, str]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+        if first["type"] == "value_error" and isinstance(
+            first["input"], dict
+        ):  # a section: each of its keys is allowed
+            raise UsageError(f"The settings of {key} do not fit together: {_reason(first)}.") from error
         raise UsageError(
             f"{key}: {first['input']!r} (from {origin.get(key, 'the settings')}) is not allowed: {_reason(first)}."
         ) from error
@@ -287,5 +291,5 @@ def _build(flat: Mapping[str, Any], origin: Mapping[str, str]) -> Settings:
 def _reason(detail: Mapping[str, Any]) -> str:
     if detail["type"] == "string_pattern_mismatch" and detail.get("ctx", {}).get("pattern") == COLOUR:
         return "it should be a colour as #rrggbb, such as #8fe9ff"
-    text = str(detail["msg"])
+    text = str(detail["msg"]).removeprefix("Value error, ")
     return (text[0].lower() + text[1:]).replace("input should", "it should")

@@ -176,9 +176,9 @@ def _hull(times: Array, values: Array, grid: Array, step: float) -> tuple[Array,
 def _dense(times: Array, grid: Array, path: Array) -> Array:
     """The path at the frames' times: a uniform cubic B-spline whose control points are the path's.
 
-    Its speed, acceleration and jerk are averages of the path's differences (de Boor 1978, chapter X), so the limits that the
-    path keeps hold between its points, too, and it stays inside the frame where they do. A spline through the points would
-    do neither. Before and after the path, its ends go on evenly.
+    Its speed, acceleration and jerk are averages of the path's differences (de Boor 1978, chapter X), so the limits that
+    the path keeps hold between its points, too, and it stays inside the frame where they do. A spline through the points
+    would do neither. Before and after the path, its ends go on evenly.
     """
     if len(grid) < 4:
         return np.interp(times, grid, path)
