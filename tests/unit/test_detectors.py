@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from framelane.errors import UsageError
-from framelane.perception.detectors import COCO_NAMES, LOW_SCORE, Detector, family_of, load_detector
+from framelane.perception.detectors import COCO_NAMES, LOW_SCORE, Detector, DetectorOptions, family_of, load_detector
 from framelane.resources import data_path
 
 
@@ -23,7 +23,7 @@ def frames(clip: str, every: int) -> list[torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def nanodet() -> Detector:
-    return load_detector("nanodet", device="cpu", threads=2, threshold=0.35, classes=[])
+    return load_detector("nanodet", DetectorOptions(threads=2))
 
 
 def families(found, threshold: float = 0.35) -> list[str]:
@@ -133,7 +133,7 @@ def test_a_batch_is_its_frames_and_repeats_exactly(nanodet):
 
 def test_classes_are_kept_by_name(nanodet):
     frame = frames("street", 120)[0]
-    only = load_detector("nanodet", device="cpu", threads=2, threshold=0.35, classes=["car"]).detect(frame[None])[0]
+    only = load_detector("nanodet", DetectorOptions(threads=2, classes=("car",))).detect(frame[None])[0]
     assert len(only) > 0
     assert set(only.data["class_name"]) == {"car"}
 
@@ -148,12 +148,12 @@ def test_frames_without_objects_give_nothing(nanodet, size):
 @pytest.mark.parametrize(("given", "near"), [("persn", "person"), ("lorry car", "car"), ("Dog", "dog")])
 def test_an_unknown_class_names_the_nearest(given, near):
     with pytest.raises(UsageError, match=rf"'{given}' is no COCO class; the nearest is '{near}'"):
-        load_detector("nanodet", device="cpu", threads=1, threshold=0.35, classes=[given])
+        load_detector("nanodet", DetectorOptions(threads=1, classes=(given,)))
 
 
 def test_an_unknown_detector_names_the_known():
     with pytest.raises(UsageError, match="allowed are deformable_detr, nanodet, rfdetr, rtdetr, yolo"):
-        load_detector("yolov99", device="cpu", threads=1, threshold=0.35, classes=[])
+        load_detector("yolov99", DetectorOptions(threads=1))
 
 
 def test_families_cover_the_classes():

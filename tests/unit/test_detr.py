@@ -21,6 +21,7 @@ from framelane.models import store
 from framelane.perception.detectors import (
     COCO_NAMES,
     Detector,
+    DetectorOptions,
     catalogue_name,
     coco_ids,
     detector_names,
@@ -53,7 +54,7 @@ def detector(folder) -> Detr:
 
 def opened(folder, **options) -> Detr:
     name = {"rf_detr": "rfdetr", "rt_detr": "rtdetr"}.get(config := kind(folder), config)
-    return CLASSES[name].from_folder(folder, threads=1, **options)
+    return CLASSES[name].from_folder(folder, DetectorOptions(threads=1, **options))
 
 
 def kind(folder) -> str:
@@ -145,7 +146,7 @@ def test_maps_are_distributions_over_the_frame(detector):
         assert (maps >= 0).all()
         np.testing.assert_allclose(maps.sum(axis=(1, 2)), 1, atol=1e-5)
     assert detector.has_attention
-    assert not load_detector("nanodet", device="cpu", threads=1, threshold=0.35, classes=[]).has_attention
+    assert not load_detector("nanodet", DetectorOptions(threads=1)).has_attention
 
 
 def test_padding_of_the_input_changes_nothing_of_where_an_object_looks(tmp_path):
@@ -192,10 +193,10 @@ def test_frames_of_any_size(folder, size):
 def test_classes_are_kept_and_nothing_found_still_has_its_fields(folder):
     every = np.concatenate([found.data["class_name"] for found in opened(folder).detect(frames())])
     wanted = str(every[0])
-    only = np.concatenate([found.data["class_name"] for found in opened(folder, classes=[wanted]).detect(frames())])
+    only = np.concatenate([found.data["class_name"] for found in opened(folder, classes=(wanted,)).detect(frames())])
     assert set(only) == {wanted}
     absent = next(name for name in COCO_NAMES if name not in every)
-    nothing = opened(folder, classes=[absent], threshold=0.95)
+    nothing = opened(folder, classes=(absent,), threshold=0.95)
     nothing.lowest_score = 0.9999999
     for found in nothing.detect(frames()):
         assert len(found) == 0
@@ -228,7 +229,7 @@ def test_the_size_chooses_the_weights(folder, monkeypatch):
     monkeypatch.setattr(store, "resolve", lambda name: asked.append(name) or folder)
     name = {"rf_detr": "rfdetr", "rt_detr": "rtdetr"}.get(kind(folder), kind(folder))
     for size in ("nano", "small", "medium", "large"):
-        detector = load_detector(name, device="cpu", threads=1, threshold=0.35, classes=[], size=size)
+        detector = load_detector(name, DetectorOptions(threads=1, size=size))
         assert asked[-1] == catalogue_name(name, size)
         assert detector.provider == "torch cpu"
     assert (
@@ -246,7 +247,7 @@ def test_names_and_sizes_that_are_not_there():
     assert catalogue_name("nanodet", "large") == "nanodet"
     assert catalogue_name("yolo", "large") is None
     with pytest.raises(UsageError, match="detector_size: 'huge' is unknown; allowed are nano, small, medium, large"):
-        load_detector("rtdetr", device="cpu", threads=1, threshold=0.35, classes=[], size="huge")
+        load_detector("rtdetr", DetectorOptions(threads=1, size="huge"))
 
 
 def copied(source, target):
@@ -276,7 +277,7 @@ def test_pickled_weights_are_not_opened(folder, tmp_path):
 
 def test_a_folder_that_is_not_there_and_one_without_coco(folder, tmp_path):
     with pytest.raises(FramelaneError, match="nowhere cannot be opened as RTDetrForObjectDetection"):
-        RtDetr.from_folder(tmp_path / "nowhere")
+        RtDetr.from_folder(tmp_path / "nowhere", DetectorOptions())
     other = copied(folder, tmp_path)
     config = json.loads((folder / "config.json").read_text())
     config["id2label"] = {index: f"LABEL_{index}" for index in range(len(config["id2label"]))}

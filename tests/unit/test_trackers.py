@@ -11,7 +11,7 @@ import supervision as sv
 import torch
 
 from framelane.errors import UsageError
-from framelane.perception.detectors import COCO_NAMES, load_detector
+from framelane.perception.detectors import COCO_NAMES, DetectorOptions, load_detector
 from framelane.perception.trackers import Tracker, load_tracker
 from framelane.resources import data_path
 
@@ -97,7 +97,7 @@ def test_a_restore_at_every_frame_changes_no_id_in_the_crossing(fresh):
 
 @pytest.fixture(scope="module")
 def street() -> list[tuple[float, sv.Detections]]:
-    detector = load_detector("nanodet", device="cpu", threads=2, threshold=0.35, classes=[])
+    detector = load_detector("nanodet", DetectorOptions(threads=2))
     found = []
     with av.open(str(data_path("assets", "clips", "street.mp4"))) as container:
         for index, frame in enumerate(container.decode(video=0)):

@@ -19,10 +19,9 @@ import pytest
 import torch
 
 from framelane.errors import FramelaneError, UsageError
-from framelane.perception.detectors import COCO_NAMES, Detector, load_detector
+from framelane.perception.detectors import COCO_NAMES, Detector, DetectorOptions, load_detector
 from framelane.perception.yolo import weights_path
 from framelane.resources import data_path
-from framelane.sections.attention import AttentionSettings
 
 needs_ultralytics = pytest.mark.skipif(
     importlib.util.find_spec("ultralytics") is None, reason="the AGPL package ultralytics is not installed"
@@ -55,9 +54,7 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 
 def load(**options) -> Detector:
-    settings = AttentionSettings(detector="yolo")
-    given = {"device": "cpu", "threads": 1, "threshold": 0.35, "classes": [], "size": settings.detector_size}
-    return load_detector(settings.detector, **{**given, **options})
+    return load_detector("yolo", DetectorOptions(**{"threads": 1, **options}))
 
 
 def frames(exported: Path) -> torch.Tensor:
@@ -106,7 +103,7 @@ def test_classes_and_the_lowest_score(exported, cache):
     shutil.copy(exported / "yolo26n.onnx", cache)
     every = load().detect(frames(exported))[0]
     name = str(every.data["class_name"][0])
-    only = load(classes=[name]).detect(frames(exported))[0]
+    only = load(classes=(name,)).detect(frames(exported))[0]
     assert set(only.data["class_name"]) == {name}
     assert every.confidence.min() >= LOWEST
     assert (np.diff(every.confidence) <= 0).all()
@@ -175,8 +172,8 @@ def test_without_the_package_the_sentence_says_so(cache):
         "own = PathFinder.find_spec\n"
         "PathFinder.find_spec = classmethod(lambda cls, name, path=None, target=None:"
         " None if name == 'ultralytics' else own(name, path, target))\n"
-        "from framelane.perception.detectors import load_detector\n"
-        "load_detector('yolo', device='cpu', threads=1, threshold=0.3, classes=[])\n"
+        "from framelane.perception.detectors import DetectorOptions, load_detector\n"
+        "load_detector('yolo', DetectorOptions())\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "UsageError: attention.detector=yolo needs weights made with the package ultralytics" in done.stderr

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -106,6 +107,27 @@ def coco_ids(labels: Mapping[int, str]) -> IntArray:
     return ids
 
 
+@dataclass(frozen=True)
+class DetectorOptions:
+    """What every detector is asked for.
+
+    Attributes:
+        device: ``"cpu"`` or ``"cuda"``: where the model runs. The frames may lie elsewhere.
+        threads: threads of the model on the CPU; 0 is the number of cores.
+        threshold: the score that starts a track. Weaker boxes, down to :data:`LOW_SCORE`, are reported all the same.
+        classes: COCO class names to keep; empty keeps all.
+        size: one of :data:`SIZES`; a detector that comes in one size ignores it.
+        section: of the settings, that this was asked for in: sentences name it.
+    """
+
+    device: str = "cpu"
+    threads: int = 0
+    threshold: float = 0.35
+    classes: tuple[str, ...] = ()
+    size: str = "nano"
+    section: str = "attention"
+
+
 class Detector(ABC):
     """Finds objects in frames. A subclass with a ``name`` can be loaded by it.
 
@@ -134,22 +156,12 @@ class Detector(ABC):
         if cls.name:
             Detector._registry[cls.name] = cls
 
-    def __init__(
-        self,
-        *,
-        device: str,
-        threads: int,
-        threshold: float,
-        classes: Sequence[str],
-        size: str = "nano",
-        section: str = "attention",
-    ) -> None:
-        """Take the options that every detector has (see :func:`load_detector`)."""
-        self.device = device
-        self.size = size
-        self.threads = threads
-        self.lowest_score = min(LOW_SCORE, threshold)
-        self.class_ids = class_ids(classes, section)
+    def __init__(self, options: DetectorOptions) -> None:
+        """Take the options that every detector has."""
+        self.options = options
+        self.device = options.device
+        self.lowest_score = min(LOW_SCORE, options.threshold)
+        self.class_ids = class_ids(options.classes, options.section)
 
     @classmethod
     def catalogue_name(cls, size: str) -> str | None:  # noqa: ARG003  (others come in sizes)
@@ -186,33 +198,18 @@ def catalogue_name(name: str, size: str = "nano") -> str | None:
     return _known(name, size).catalogue_name(size)
 
 
-def load_detector(
-    name: str,
-    *,
-    device: str,
-    threads: int,
-    threshold: float,
-    classes: Sequence[str],
-    size: str = "nano",
-    section: str = "attention",
-) -> Detector:
+def load_detector(name: str, options: DetectorOptions) -> Detector:
     """Open a detector.
 
     Args:
         name: one of :func:`detector_names`.
-        device: ``"cpu"`` or ``"cuda"``: where the model runs. The frames may lie elsewhere.
-        threads: threads of the model on the CPU; 0 is the number of cores.
-        threshold: the score that starts a track. Weaker boxes, down to :data:`LOW_SCORE`, are reported all the same.
-        classes: COCO class names to keep; empty keeps all.
-        size: one of :data:`SIZES`; a detector that comes in one size ignores it.
-        section: of the settings, that this was asked for in: sentences name it.
+        options: for it.
 
     Raises:
         UsageError: an unknown detector, class or size.
         FramelaneError: the model is missing, damaged, or cannot be opened.
     """
-    known = _known(name, size, section)
-    return known(device=device, threads=threads, threshold=threshold, classes=classes, size=size, section=section)
+    return _known(name, options.size, options.section)(options)
 
 
 def _known(name: str, size: str, section: str = "attention") -> type[Detector]:

@@ -7,7 +7,7 @@ them. Nothing is unpickled, no code of the folder runs, and nothing is looked up
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ from framelane.errors import FramelaneError, chain
 from framelane.models import store
 from framelane.models.torch_compat import ensure_torchvision
 from framelane.perception.deformable import Samples, grid_for, maps_of, sampling
-from framelane.perception.detectors import COCO_NAMES, Detector, IntArray, coco_ids
+from framelane.perception.detectors import COCO_NAMES, Detector, DetectorOptions, IntArray, coco_ids
 
 if TYPE_CHECKING:
     import supervision
@@ -46,28 +46,16 @@ class Detr(Detector):
     by_size: ClassVar[dict[str, str]]
     """``attention.detector_size`` to the name in the catalogue."""
 
-    def __init__(
-        self,
-        *,
-        device: str,
-        threads: int,
-        threshold: float,
-        classes: Sequence[str],
-        size: str = "nano",
-        section: str = "attention",
-        folder: Path | None = None,
-    ) -> None:
+    def __init__(self, options: DetectorOptions, folder: Path | None = None) -> None:
         """Open the model of the catalogue (see :func:`~framelane.perception.detectors.load_detector`), or a folder."""
-        super().__init__(
-            device=device, threads=threads, threshold=threshold, classes=classes, size=size, section=section
-        )
+        super().__init__(options)
         import torch
 
-        if device == "cpu":
-            torch.set_num_threads(threads or os.cpu_count() or 1)
-        folder = folder or store.resolve(self.by_size[size])
+        if options.device == "cpu":
+            torch.set_num_threads(options.threads or os.cpu_count() or 1)
+        folder = folder or store.resolve(self.by_size[options.size])
         self.model, self.processor = _opened(folder, *self.architecture)
-        self.model.eval().requires_grad_(False).to(device)
+        self.model.eval().requires_grad_(False).to(options.device)
         self._coco = coco_ids(self.model.config.id2label)
         if (self._coco < 0).all():
             raise FramelaneError(
@@ -76,28 +64,17 @@ class Detr(Detector):
         self.provider = f"torch {self.model.device}"
 
     @classmethod
-    def from_folder(
-        cls,
-        folder: Path,
-        *,
-        device: str = "cpu",
-        threads: int = 0,
-        threshold: float = 0.35,
-        classes: Sequence[str] = (),
-    ) -> Detr:
+    def from_folder(cls, folder: Path, options: DetectorOptions) -> Detr:
         """Open a model that is not in the catalogue, such as one trained further; its files are trusted as they are.
 
         Args:
             folder: with ``config.json``, ``model.safetensors`` and ``preprocessor_config.json``.
-            device: as for :func:`~framelane.perception.detectors.load_detector`, like all that follows.
-            threads: of the model on the CPU.
-            threshold: the score that starts a track.
-            classes: COCO class names to keep.
+            options: for it; its size is the folder's.
 
         Raises:
             FramelaneError: the folder does not hold such a model.
         """
-        return cls(device=device, threads=threads, threshold=threshold, classes=classes, folder=folder)
+        return cls(options, folder)
 
     @classmethod
     def catalogue_name(cls, size: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from framelane.perception.detectors import COCO_NAMES, Detector, FloatArray, IntArray
+from framelane.perception.detectors import COCO_NAMES, Detector, DetectorOptions, FloatArray, IntArray
 
 if TYPE_CHECKING:
     import supervision
@@ -32,24 +32,13 @@ class NanoDet(Detector):
     mean = (103.53, 116.28, 123.675)  # of BGR, 0 to 255
     std = (57.375, 57.12, 58.395)
 
-    def __init__(
-        self,
-        *,
-        device: str,
-        threads: int,
-        threshold: float,
-        classes: Sequence[str],
-        size: str = "nano",
-        section: str = "attention",
-    ) -> None:
+    def __init__(self, options: DetectorOptions) -> None:
         """Open the embedded model (see :func:`load_detector`)."""
-        super().__init__(
-            device=device, threads=threads, threshold=threshold, classes=classes, size=size, section=section
-        )
+        super().__init__(options)
         from framelane.models.onnx import open_session
         from framelane.models.store import resolve
 
-        opened = open_session(resolve("nanodet"), device, threads)
+        opened = open_session(resolve("nanodet"), options.device, options.threads)
         self.session = opened.session
         self.provider, self.downgrade = opened.provider, opened.downgrade
         self._input = self.session.get_inputs()[0].name

@@ -261,11 +261,9 @@ class MoveNet(PoseEstimator):
 
 
 def _person_detector(options: Options) -> Detector:
-    from framelane.perception.detectors import load_detector
+    from framelane.perception.detectors import DetectorOptions, load_detector
 
-    return load_detector(
-        "nanodet", device=options.device, threads=options.threads, threshold=_SURE, classes=["person"], size="nano"
-    )
+    return load_detector("nanodet", DetectorOptions(options.device, options.threads, _SURE, ("person",)))
 
 
 def letterbox(rgb: torch.Tensor, longer: int, multiple: int = 32) -> tuple[NDArray[np.int32], float]:

@@ -83,15 +83,14 @@ class RtmPose(_Rtm):
         """Open the model and the detector."""
         super().__init__(options)
         from framelane.models.store import resolve
-        from framelane.perception.detectors import load_detector
+        from framelane.perception.detectors import DetectorOptions, load_detector
 
         self.tool = self._open("RTMPose", resolve(self.weights_name(options.size)))
         # RGB, 0 to 255: rtmlib/tools/pose_estimation/rtmpose.py:15-16.
         self.tool.mean, self.tool.std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
         self.detector = load_detector(
-            "nanodet",
-            device=options.device, threads=options.threads, threshold=options.lowest, classes=["person"], size="nano",
-        )  # fmt: skip
+            "nanodet", DetectorOptions(options.device, options.threads, options.lowest, ("person",))
+        )
 
     @classmethod
     def catalogue_names(cls, options: Options) -> tuple[str, ...]:

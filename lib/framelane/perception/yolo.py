@@ -11,14 +11,13 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from framelane.errors import FramelaneError, UsageError, chain
-from framelane.perception.detectors import COCO_NAMES, Detector, FloatArray, coco_ids
+from framelane.perception.detectors import COCO_NAMES, Detector, DetectorOptions, FloatArray, coco_ids
 from framelane.resources import cache_dir
 from framelane.video.copies import to_host
 
@@ -42,30 +41,19 @@ class Yolo(Detector):
     name = "yolo"
     most = 100
 
-    def __init__(
-        self,
-        *,
-        device: str,
-        threads: int,
-        threshold: float,
-        classes: Sequence[str],
-        size: str = "nano",
-        section: str = "attention",
-    ) -> None:
+    def __init__(self, options: DetectorOptions) -> None:
         """Open the user's weights (see :func:`~framelane.perception.detectors.load_detector`)."""
-        super().__init__(
-            device=device, threads=threads, threshold=threshold, classes=classes, size=size, section=section
-        )
+        super().__init__(options)
         from framelane.models.onnx import open_session
 
-        setting, path = f"{section}.detector", weights_path(size)
+        setting, path = f"{options.section}.detector", weights_path(options.size)
         if not path.is_file():
             raise UsageError(missing(path, setting, f"{setting}={_APACHE}"))
         self.notice = (
             f"{setting}=yolo: Ultralytics YOLO and its weights are licensed under {LICENCE}, or commercially by "
             f"Ultralytics (https://ultralytics.com/license); without that: {setting}={_APACHE}."
         )
-        opened = open_session(path, device, threads)
+        opened = open_session(path, options.device, options.threads)
         self.session = opened.session
         self.provider, self.downgrade = opened.provider, opened.downgrade
         with path.open("rb") as file:

@@ -12,7 +12,7 @@ from typing import Any
 from framelane.errors import FramelaneError, UsageError
 from framelane.models import catalog, store
 from framelane.models.kept import kept
-from framelane.perception.detectors import Detector, catalogue_name, load_detector
+from framelane.perception.detectors import Detector, DetectorOptions, catalogue_name, load_detector
 from framelane.processors.base import Context
 
 EMBEDDED_DETECTOR = "nanodet"
@@ -57,17 +57,17 @@ def open_detector(context: Context, section: str, classes: Sequence[str] | None 
         UsageError: an unknown class, or a file that the user must bring is missing.
         FramelaneError: not even the embedded detector can be opened.
     """
-    options = getattr(context.settings, section)
-    wanted: dict[str, Any] = {
-        "device": context.device,
-        "threads": context.threads,
-        "threshold": options.detection_threshold,
-        "classes": tuple(options.classes if classes is None else classes),
-        "size": options.detector_size,
-        "section": section,
-    }
-    name: str = options.detector
-    weights = catalogue_name(name, options.detector_size)
+    asked = getattr(context.settings, section)
+    wanted = DetectorOptions(
+        device=context.device,
+        threads=context.threads,
+        threshold=asked.detection_threshold,
+        classes=tuple(asked.classes if classes is None else classes),
+        size=asked.detector_size,
+        section=section,
+    )
+    name: str = asked.detector
+    weights = catalogue_name(name, wanted.size)
     detector = None
     if name in NEEDS and find_spec(NEEDS[name]) is None:
         context.degrade(
@@ -90,7 +90,7 @@ def open_detector(context: Context, section: str, classes: Sequence[str] | None 
     return detector
 
 
-def _opened(name: str, wanted: dict[str, Any], context: Context) -> Detector | None:
+def _opened(name: str, wanted: DetectorOptions, context: Context) -> Detector | None:
     """The detector; None, said aloud, where its files are here and sound but cannot be made to work."""
     try:
         return _load(name, wanted)
@@ -104,8 +104,8 @@ def _opened(name: str, wanted: dict[str, Any], context: Context) -> Detector | N
         return None
 
 
-def _load(name: str, wanted: dict[str, Any]) -> Detector:
-    weights = catalogue_name(name, wanted["size"])
+def _load(name: str, wanted: DetectorOptions) -> Detector:
+    weights = catalogue_name(name, wanted.size)
     if weights is None:  # the user's own, which may change between two jobs
-        return load_detector(name, **wanted)
-    return kept("detector", (name, *wanted.values(), store.digest(weights)), lambda: load_detector(name, **wanted))
+        return load_detector(name, wanted)
+    return kept("detector", (name, wanted, store.digest(weights)), lambda: load_detector(name, wanted))
