@@ -61,6 +61,22 @@ def steps(batch: FrameBatch, cut_threshold: float, *, camera: bool = False, shar
     return found
 
 
+def bare_steps(batch: FrameBatch, cut_threshold: float) -> list[Step]:
+    """The same without motion, for who asks for cuts and thumbnails only.
+
+    Args:
+        batch: frames with the one before them.
+        cut_threshold: as for :func:`steps`.
+    """
+    previous = None if batch.before is None else thumbnail(batch.before, batch.layout, LONG_SIDE)
+    found = []
+    for current in thumbnails(batch.planes, batch.layout, LONG_SIDE):
+        cut = previous is None or way_back(previous, current, cut_threshold) is None
+        found.append(Step(cut, (current.shape[0], current.shape[1]), picture=current))
+        previous = current
+    return found
+
+
 def _step(
     previous: np.ndarray | None, current: np.ndarray, cut_threshold: float, frame: tuple[int, int] | None, sharp: bool
 ) -> Step:

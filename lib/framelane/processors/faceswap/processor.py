@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from framelane.perception.faces.base import Face
 from framelane.perception.faces.tracks import GAP_S, WIDTH_S, FaceTracks, Sight, faces_at, joined
-from framelane.perception.motion import LONG_SIDE, way_back
+from framelane.perception.motion import bare_steps
 from framelane.processors.base import Context, Moment, OutputSpec, Processor, Snapshot
 from framelane.processors.faceswap import opening, safety
 from framelane.processors.faceswap.compose import composed, swapped
@@ -24,7 +24,7 @@ from framelane.schema import Settings
 from framelane.sections.faceswap import FaceswapSettings
 from framelane.video.clip import Clip
 from framelane.video.copies import to_device
-from framelane.video.frames import FrameBatch, thumbnail, thumbnails
+from framelane.video.frames import FrameBatch
 
 if TYPE_CHECKING:
     import torch
@@ -125,7 +125,7 @@ class Faceswap(Processor):
 
     def infer(self, batch: FrameBatch) -> Inferred:
         """Faces of every N-th frame, and of the first one of a scene."""
-        cuts = frozenset(self._cuts(batch))
+        cuts = frozenset(place for place, step in enumerate(bare_steps(batch, _CUT)) if step.cut)
         wanted = [i for i in range(len(batch)) if i in cuts or (batch.first_index + i) % self.every == 0]
         faces: dict[int, list[Face]] = {}
         if wanted:
@@ -133,13 +133,6 @@ class Faceswap(Processor):
             for place, found in zip(wanted, self.finder.find(pixels), strict=True):
                 faces[place] = [self.describe(batch.rgb[place], face) for face in found]
         return Inferred(cuts, faces)
-
-    def _cuts(self, batch: FrameBatch) -> Iterable[int]:
-        previous = None if batch.before is None else thumbnail(batch.before, batch.layout, LONG_SIDE)
-        for place, current in enumerate(thumbnails(batch.planes, batch.layout, LONG_SIDE)):
-            if previous is None or way_back(previous, current, _CUT) is None:
-                yield place
-            previous = current
 
     # -- in order ----------------------------------------------------------------------------------------------------
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from framelane.perception.detectors import Detector, family_of
-from framelane.perception.motion import LONG_SIDE, way_back
+from framelane.perception.motion import bare_steps
 from framelane.perception.trackers import Tracker, load_tracker
 from framelane.processors.base import Context, OutputSpec, Processor, Snapshot
 from framelane.processors.follow.cue import Blob, Cue
 from framelane.processors.opening import open_detector
 from framelane.video.clip import Clip
-from framelane.video.frames import FrameBatch, thumbnail
+from framelane.video.frames import FrameBatch
 
 _MOST = 12  # candidates of a frame that are kept
 _CLASSES = ("person", "sports ball", "frisbee")
@@ -63,7 +63,7 @@ class Scout(Processor):
 
     def infer(self, batch: FrameBatch) -> Sighting:
         """Cuts, detections and the ball's cue."""
-        cuts = self._cuts(batch)
+        cuts = [step.cut for step in bare_steps(batch, self.threshold)]
         detections, blobs = {}, {}
         for index in range(len(batch)):
             if (batch.first_index + index) % self.every == 0 or cuts[index]:
@@ -71,15 +71,6 @@ class Scout(Processor):
         if self.cue:
             blobs = dict(enumerate(self.cue.find(batch)))
         return Sighting(cuts, detections, blobs)
-
-    def _cuts(self, batch: FrameBatch) -> list[bool]:
-        before = None if batch.before is None else thumbnail(batch.before, batch.layout, LONG_SIDE)
-        cuts = []
-        for plane in batch.planes:
-            here = thumbnail(plane, batch.layout, LONG_SIDE)
-            cuts.append(before is None or way_back(before, here, self.threshold) is None)
-            before = here
-        return cuts
 
     # -- in order ----------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from framelane.perception.motion import LONG_SIDE, Step, steps, way_back
+from framelane.perception.motion import Step, bare_steps, steps
 from framelane.perception.schedule import duties, history
 from framelane.processors.base import Context, OutputSpec, Processor, Snapshot
 from framelane.processors.pose import tables
@@ -19,7 +19,7 @@ from framelane.processors.pose.picture import Picture
 from framelane.processors.pose.sources import open_estimator
 from framelane.sections.pose import PoseSettings
 from framelane.video.clip import Clip
-from framelane.video.frames import FrameBatch, thumbnail
+from framelane.video.frames import FrameBatch
 
 _RAREST = 10  # frames between two looks; beyond that nothing can be interpolated
 
@@ -84,9 +84,8 @@ class Pose(Processor):
     def infer(self, batch: FrameBatch) -> Inferred:
         """Cuts, and poses on the frames whose turn it is. A model sees one frame at a time."""
         threshold = self.options.cut_threshold
-        found = (
-            steps(batch, threshold, camera=True) if self.lane.tracks.tracker.wants_camera else _cuts(batch, threshold)
-        )
+        wants_camera = self.lane.tracks.tracker.wants_camera
+        found = steps(batch, threshold, camera=True) if wants_camera else bare_steps(batch, threshold)
         people, same_as = {}, {}
         for index, duty in enumerate(duties(batch, found, self.every, threshold)):
             if duty == "detect":
@@ -177,15 +176,3 @@ class Pose(Processor):
         """Release the model."""
         self.__dict__.pop("estimator", None)
         self.waiting = deque()
-
-
-def _cuts(batch: FrameBatch, threshold: float) -> list[Step]:
-    """The steps without flow: cuts and thumbnails only."""
-    previous = None if batch.before is None else thumbnail(batch.before, batch.layout, LONG_SIDE)
-    found = []
-    for plane in batch.planes:
-        current = thumbnail(plane, batch.layout, LONG_SIDE)
-        cut = previous is None or way_back(previous, current, threshold) is None
-        found.append(Step(cut, (current.shape[0], current.shape[1]), picture=current))
-        previous = current
-    return found
