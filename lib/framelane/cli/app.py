@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import signal
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -78,6 +79,12 @@ def _unexpected(error: Exception, debug: bool) -> int:
         return int(error.exit_code)
     if debug:
         raise error
+    from framelane.video.disk import is_full, write_error
+
+    if is_full(error):
+        named = getattr(error, "filename", None)
+        print(f"framelane: {write_error(Path(str(named or Path.cwd() / 'a file')), error)}", file=sys.stderr)
+        return FramelaneError.exit_code
     from framelane.errors import chain
 
     print(

@@ -22,8 +22,8 @@ def models_list() -> None:
 def models_check() -> None:
     """Read every model that is here and compare its SHA-256; exit code 1 if one is damaged."""
     rows = _models_table(fresh=True)
-    if damaged := [row.name for row in rows if row.state == "damaged"]:
-        raise FramelaneError(f"Damaged: {', '.join(damaged)}. Run: framelane models fetch {damaged[0]}")
+    if damaged := [row for row in rows if row.state == "damaged"]:
+        raise FramelaneError(f"Damaged: {', '.join(row.name for row in damaged)}. Run: {damaged[0].command}")
 
 
 @models_app.command("fetch")
