@@ -26,7 +26,7 @@ $(VENV)/.dev: $(VENV)/.base requirements-dev.txt requirements-parity.txt
 demo: $(VENV)/.models
 	@mkdir -p $(OUT)
 	@for clip in $(CLIPS); do \
-	  $(BIN)/framelane run attention $$clip -o $(OUT)/$$(basename $$clip .mp4)-attention.mp4 || exit 1; echo; \
+	  $(BIN)/framelane run attention $$clip -o $(OUT)/$$(basename $$clip .mp4)-attention.mp4 --restart || exit 1; echo; \
 	done
 	@echo "The results lie in $(OUT)/: an MP4, a GIF and a report for each clip."
 

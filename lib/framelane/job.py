@@ -28,6 +28,7 @@ from framelane.provenance import Unlabelled, report_of
 from framelane.schema import Settings
 from framelane.sealing import Made, Sealing
 from framelane.settings import Loaded
+from framelane.standing import made_of, require_ours
 from framelane.video.clip import Clip, probe, require_file
 from framelane.video.encoders import choose_encoder
 
@@ -71,6 +72,7 @@ class Job:
         held: what the guard had set at the end of the clip before (``report["guard"]["held"]``).
         watch: makes the guard's control; tests give other sensors.
         pause: set while the work is to wait.
+        restart: a finished result of another clip or processor may be replaced.
     """
 
     def __init__(
@@ -84,7 +86,9 @@ class Job:
         held: Held | None = None,
         watch: Watch = watch,
         pause: threading.Event | None = None,
+        restart: bool = False,
     ) -> None:
+        self.restart = restart
         self.source, self.output, self.asked = source, output, loaded
         self.listener, self.cancel = listener, cancel
         self.held, self.pause, self.watch = held or {}, pause or threading.Event(), watch
@@ -111,6 +115,8 @@ class Job:
             exports=self.processor.exports,
         )  # fmt: skip
         self.clip: Clip = probe(self.source)
+        if not self.restart and not wanted.output.overwrite:
+            require_ours(self.output, self.clip, self.processor)
         check_disk(self.output, self.source, wanted.engine.min_free_mb)
         for sentence in self.loaded.limited:
             self.notes.degrade(sentence)
@@ -206,6 +212,7 @@ class Job:
         meter = attempt.pipeline.meter
         return {
             **attempt.made_with(),
+            "made_of": made_of(self.clip, self.processor, self.asked),
             "frames": made.frames,
             "resumed_at_frame": meter.first,
             "seconds": round(seconds, 2),

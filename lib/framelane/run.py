@@ -31,6 +31,7 @@ def process_video(
     cancel: threading.Event | None = None,
     held: Held | None = None,
     pause: threading.Event | None = None,
+    restart: bool = False,
     **settings: Any,
 ) -> Result:
     """Process one clip. A job that was interrupted goes on where its last finished segment ended.
@@ -47,6 +48,7 @@ def process_video(
         cancel: set it to stop; finished segments are kept.
         held: ``report["guard"]["held"]`` of the clip before on this machine: the guard begins where it ended there.
         pause: set while the work is to wait; it goes on when it is cleared.
+        restart: replace the finished result of another clip or processor, where one stands at ``output``.
         **settings: sections as dicts, as in ``attention={"method": "rollout"}``.
 
     Returns:
@@ -66,7 +68,8 @@ def process_video(
         begun = True
         listener(event)
 
-    job = Job(Path(clip), processor, Path(output), loaded, emit, cancel or threading.Event(), held, pause=pause)
+    stop = cancel or threading.Event()
+    job = Job(Path(clip), processor, Path(output), loaded, emit, stop, held, pause=pause, restart=restart)
     if (own := tuned.read()).broken:
         job.notes.warn(own.ignored)
     try:

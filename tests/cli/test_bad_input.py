@@ -12,13 +12,34 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from support.clips import STREET, WALKER, ffmpeg, needs_ffmpeg, synthetic
+from support import warm
+from support.clips import STREET, WALKER, excerpt, ffmpeg, needs_ffmpeg, synthetic
 
 TESTS = Path(__file__).parents[1]
 FAST = ("--set", "gif.enabled=false", "--set", "output.preset=ultrafast", "--set", "engine.min_free_mb=0")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _warm():
+    with warm.preloaded(warm.MODELS):
+        yield
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A clip of a second, where what it shows does not matter."""
+    return excerpt(tmp_path_factory.mktemp("small") / "small.mp4", STREET, 1, 144)
+
+
 def framelane(*arguments, **environment):
+    """A command to its end."""
+    done = warm.run([str(argument) for argument in arguments], timeout=120, **environment)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def started(*arguments, **environment):
+    """The same in a new Python: its arguments and its environment are those of a shell."""
     done = subprocess.run(
         [sys.executable, "-m", "support.cli", *map(str, arguments)],
         cwd=TESTS, capture_output=True, text=True, timeout=120, env={**os.environ, **environment}, check=False,
@@ -99,17 +120,17 @@ def test_output_equal_to_input(tmp_path):
     assert clip.read_bytes() == STREET.read_bytes()
 
 
-def test_an_existing_file_of_somebody_else_is_not_replaced(tmp_path):
+def test_an_existing_file_of_somebody_else_is_not_replaced(tmp_path, small):
     output = tmp_path / "holiday.mp4"
     output.write_bytes(b"precious")
     refused(2, "run", "copy", STREET, "-o", output, says="was not made by framelane")
     assert output.read_bytes() == b"precious"
-    assert framelane("run", "copy", STREET, "-o", output, *FAST, "--set", "output.overwrite=true").returncode == 0
-    assert framelane("run", "copy", STREET, "-o", output, *FAST).returncode == 0, "our own output may be made again"
+    assert framelane("run", "copy", small, "-o", output, *FAST, "--set", "output.overwrite=true").returncode == 0
+    assert framelane("run", "copy", small, "-o", output, *FAST).returncode == 0, "our own output may be made again"
 
 
 @needs_ffmpeg
-def test_the_gif_and_the_report_replace_nobody_elses_file(tmp_path):
+def test_the_gif_and_the_report_replace_nobody_elses_file(tmp_path, small):
     clip = tmp_path / "loop.gif"
     ffmpeg("-t", "0.5", "-i", STREET, clip)
     before = clip.read_bytes()
@@ -120,15 +141,15 @@ def test_the_gif_and_the_report_replace_nobody_elses_file(tmp_path):
         refused(2, "run", "copy", STREET, "-o", tmp_path / "out.mp4", says=(name, "choose another name"))
         assert (tmp_path / name).read_text() == "precious"
         (tmp_path / name).unlink()
-    assert framelane("run", "copy", STREET, "-o", tmp_path / "out.mp4", *FAST).returncode == 0
+    assert framelane("run", "copy", small, "-o", tmp_path / "out.mp4", *FAST).returncode == 0
     refused(2, "run", "copy", STREET, "-o", tmp_path / "out.mkv", *FAST, says=("out.report.json", "out.mkv"))
-    assert framelane("run", "copy", STREET, "-o", tmp_path / "out.mp4", *FAST).returncode == 0
+    assert framelane("run", "copy", small, "-o", tmp_path / "out.mp4", *FAST).returncode == 0
 
 
-def test_a_gif_of_ours_goes_with_the_video_it_shows(tmp_path):
+def test_a_gif_of_ours_goes_with_the_video_it_shows(tmp_path, small):
     output, preview = tmp_path / "out.mp4", tmp_path / "out.gif"
     for gif in ("true", "false", "true"):
-        done = framelane("run", "copy", STREET, "-o", output, *FAST, "--set", f"gif.enabled={gif}")
+        done = framelane("run", "copy", small, "-o", output, *FAST, "--set", f"gif.enabled={gif}")
         assert done.returncode == 0, done.stderr
         assert preview.exists() == (gif == "true")
 
@@ -147,10 +168,10 @@ def test_settings_that_do_not_fit_the_model_leave_nothing_behind(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
-def test_a_name_that_is_no_utf8(tmp_path):
+def test_a_name_that_is_no_utf8(tmp_path, small):
     clip = tmp_path / os.fsdecode(b"bad\xff.mp4")
-    clip.write_bytes(STREET.read_bytes())
-    done = framelane("run", "copy", clip, "-o", tmp_path / os.fsdecode(b"out\xff.mp4"), *FAST)
+    clip.write_bytes(small.read_bytes())
+    done = started("run", "copy", clip, "-o", tmp_path / os.fsdecode(b"out\xff.mp4"), *FAST)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / os.fsdecode(b"out\xff.report.json")).read_text(encoding="utf-8"))
     assert report["clip"] == str(clip)
@@ -212,12 +233,12 @@ def test_a_clip_with_zero_frames(tmp_path):
 
 
 @needs_ffmpeg
-def test_hostile_names(tmp_path):
+def test_hostile_names(tmp_path, small):
     """Names that look like options, protocols, patterns or markup are only names."""
     for name in ("-rf.mp4", "a:b%d.mp4", "[bold]x; rm -rf $HOME.mp4", "ünï çødé 🎬.mp4", "concat:x.mp4"):
         clip = tmp_path / name
-        clip.write_bytes(STREET.read_bytes())
-        done = framelane("run", "copy", "-o", tmp_path / f"out-{name}", *FAST, "--", clip)
+        clip.write_bytes(small.read_bytes())
+        done = started("run", "copy", "-o", tmp_path / f"out-{name}", *FAST, "--", clip)
         assert done.returncode == 0, done.stderr
         assert (tmp_path / f"out-{name}").exists()
 
@@ -278,6 +299,6 @@ def test_disk_full_in_the_middle_keeps_what_is_finished(tmp_path):
 
 
 def test_errors_of_the_parser_are_usage_errors():
-    assert framelane("frobnicate").returncode == 2
+    assert started("frobnicate").returncode == 2
     assert framelane("run").returncode == 2
     assert framelane("bench", "nothing").returncode == 2

@@ -22,7 +22,7 @@ from framelane.video.clip import probe
 from framelane.video.copies import COPIES
 from framelane.video.encoders.pictures import HostPictures
 from support.batches import cut
-from support.clips import STREET, needs_ffmpeg
+from support.clips import STREET, excerpt, needs_ffmpeg
 from support.device import FAR, far, far_device, near, to_far
 from support.processors import Repaint
 from support.read import frame_hashes
@@ -178,11 +178,17 @@ def run(output, processor, clip=STREET, cancel=None, progress=None):
     return framelane.process_video(clip, processor, output=output, overrides=FAST, cancel=cancel, progress=progress)
 
 
-def test_untouched_surfaces_reach_the_file_as_the_host_frames_do(tmp_path, monkeypatch):
-    run(tmp_path / "host.mp4", "copy")
+@pytest.fixture(scope="module")
+def street(tmp_path_factory):
+    """All frames of the street, small."""
+    return excerpt(tmp_path_factory.mktemp("street") / "street.mp4", STREET, 12, 144)
+
+
+def test_untouched_surfaces_reach_the_file_as_the_host_frames_do(tmp_path, monkeypatch, street):
+    run(tmp_path / "host.mp4", "copy", street)
     given = decode_to_surfaces(monkeypatch)
     COPIES.reset()
-    run(tmp_path / "device.mp4", "copy")
+    run(tmp_path / "device.mp4", "copy", street)
     assert frame_hashes(tmp_path / "device.mp4") == frame_hashes(tmp_path / "host.mp4")
     assert COPIES.counted()["downloads"] == len(given) > 100, "one a frame: the encoder's"
 

@@ -17,11 +17,18 @@ import pytest
 import framelane
 import support.processors
 from framelane.errors import Cancelled, FramelaneError
-from support.clips import STREET, WALKER, needs_ffmpeg, synthetic
+from support import warm
+from support.clips import STREET, WALKER, excerpt, needs_ffmpeg, synthetic
 from support.read import frame_hashes
 
 TESTS = Path(__file__).parents[1]
 SETTINGS = ["engine.segment_seconds=1", "engine.min_free_mb=0", "gif.enabled=false", "output.preset=ultrafast"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _warm():
+    with warm.preloaded(warm.MODELS):
+        yield
 
 
 def command(processor, clip, output, events, *more):
@@ -41,7 +48,13 @@ def command(processor, clip, output, events, *more):
     ]
 
 
+def fork(*arguments):
+    """For the short forms: a job that has its imports already."""
+    return warm.Command(command(*arguments)[3:])
+
+
 def start(*arguments):
+    """A job in a new Python."""
     return subprocess.Popen(
         command(*arguments),
         cwd=TESTS,
@@ -70,7 +83,7 @@ def finished_frames(work):
     return total
 
 
-def kill_and_resume(folder, processor, clip, kills, seed, longest, *more):
+def kill_and_resume(folder, processor, clip, kills, seed, longest, *more, begin=start):
     """Kill jobs at random moments until ``kills`` of them hit one running, and let the last come to its end.
 
     A job that comes to its end earlier is done again from nothing, so every result has been through at least one kill.
@@ -84,7 +97,7 @@ def kill_and_resume(folder, processor, clip, kills, seed, longest, *more):
     hits, starts, results = 0, [], []
     while True:
         before = finished_frames(work)
-        job = start(processor, clip, output, events, *more)
+        job = begin(processor, clip, output, events, *more)
         # Every other time not before a segment is closed, however slow the machine: resumes need something to go on from.
         killed = hits < kills and _kill_while_running(job, events, rng.uniform(0, longest), segments=hits % 2)
         hits += killed
@@ -117,8 +130,11 @@ def _kill_while_running(job, events, moment, segments):
 
 
 @needs_ffmpeg
-def test_kill_9_at_random_moments_gives_equal_frames(tmp_path):
-    clip = synthetic(tmp_path / "in.mp4", "-c:v", "libx264", "-bf", "3", "-g", "30", "-c:a", "aac", seconds=12)
+@pytest.mark.parametrize(
+    ("kills", "seconds", "begin"), [(3, 6, fork), pytest.param(8, 12, start, marks=pytest.mark.slow)]
+)
+def test_kill_9_at_random_moments_gives_equal_frames(tmp_path, kills, seconds, begin):
+    clip = synthetic(tmp_path / "in.mp4", "-c:v", "libx264", "-bf", "3", "-g", "30", "-c:a", "aac", seconds=seconds)
     whole = framelane.process_video(
         clip,
         "slow_averager",
@@ -127,9 +143,9 @@ def test_kill_9_at_random_moments_gives_equal_frames(tmp_path):
     )
     folder = tmp_path / "killed"
     folder.mkdir()
-    results, starts = kill_and_resume(folder, "slow_averager", clip, kills=8, seed=1, longest=1.2)
+    results, starts = kill_and_resume(folder, "slow_averager", clip, kills, seed=1, longest=seconds / 10, begin=begin)
     assert all(result == frame_hashes(whole.output_path) for result in results)
-    assert sum(before > 0 for before in starts) >= 4, "too few resumes had anything to go on from"
+    assert sum(before > 0 for before in starts) >= kills // 2, "too few resumes had anything to go on from"
     report = json.loads((folder / "out.report.json").read_text())
     assert report["metrics"] == whole.report["metrics"], "rows are whole and in order"
     assert not (folder / ".out.mp4.framelane").exists()
@@ -145,27 +161,31 @@ ATTENTION = ("attention.sample_fps=2", "attention.spatial_resolution=112", "atte
 POSE = ("pose.every=3", "pose.closer=false", "pose.smoothing=one_euro")
 
 
-def _kill(processor, tmp_path, clip, kills, longest, more):
+def _kill(processor, tmp_path, clip, kills, longest, more, begin=start):
     whole = framelane.process_video(
         clip, processor, output=tmp_path / "whole.mp4", overrides=_as_dict((*SETTINGS, *more))
     )
     folder = tmp_path / "killed"
     folder.mkdir()
-    results, starts = kill_and_resume(folder, processor, clip, kills, 2, longest, *more)
+    results, starts = kill_and_resume(folder, processor, clip, kills, 2, longest, *more, begin=begin)
     assert all(result == frame_hashes(whole.output_path) for result in results)
     assert any(before > 0 for before in starts)
     report = json.loads((folder / "out.report.json").read_text())
     assert report["metrics"] == whole.report["metrics"]
 
 
+SHORT = ("engine.segment_seconds=0.5",)
+"""For the short forms: an excerpt has as many segments as a clip of twice its length."""
+
+
 def test_attention_survives_kills(tmp_path):
     """The short form: two kills. `make prove` has twenty."""
-    _kill("attention", tmp_path, WALKER, 2, 6, ATTENTION)
+    _kill("attention", tmp_path, excerpt(tmp_path / "in.mp4", seconds=2), 2, 2, (*SHORT, *ATTENTION), fork)
 
 
 def test_pose_survives_kills(tmp_path):
     """The short form: two kills. Tables too must be those of an uninterrupted run."""
-    _kill("pose", tmp_path, WALKER, 2, 3, POSE)
+    _kill("pose", tmp_path, excerpt(tmp_path / "in.mp4"), 2, 1, (*SHORT, *POSE), fork)
     for suffix in (".coco.json", ".joints.csv"):
         whole, killed = (
             folder / f"{name}{suffix}" for folder, name in ((tmp_path, "whole"), (tmp_path / "killed", "out"))
@@ -184,15 +204,19 @@ def test_pose_survives_twenty_kills(tmp_path):
     _kill("pose", tmp_path, STREET, 20, 4, ("pose.every=2", "pose.smoothing=loess"))
 
 
-def test_follow_survives_kills(tmp_path):
-    """The short form: two kills, in whichever pass they fall."""
+@pytest.mark.parametrize("length", ["short", pytest.param("long", marks=pytest.mark.slow)])
+def test_follow_survives_kills(tmp_path, length):
+    """Two kills, in whichever pass they fall."""
     more = ("follow.detect_every=10", "hardware.batch_size=8")
+    clip, longest, begin = WALKER, 6, start
+    if length == "short":
+        clip, longest, begin, more = excerpt(tmp_path / "in.mp4", seconds=3), 2, fork, (*SHORT, *more)
     whole = framelane.process_video(
-        WALKER, "follow", output=tmp_path / "whole.mp4", overrides=_as_dict((*SETTINGS, *more))
+        clip, "follow", output=tmp_path / "whole.mp4", overrides=_as_dict((*SETTINGS, *more))
     )
     folder = tmp_path / "killed"
     folder.mkdir()
-    results, _ = kill_and_resume(folder, "follow", WALKER, 2, 3, 6, *more)
+    results, _ = kill_and_resume(folder, "follow", clip, 2, 3, longest, *more, begin=begin)
     assert all(result == frame_hashes(whole.output_path) for result in results)
     assert json.loads((folder / "out.report.json").read_text())["metrics"] == whole.report["metrics"]
 
@@ -227,10 +251,10 @@ def test_reprocessing_is_at_most_one_segment_plus_look_ahead(tmp_path):
     assert result.report["metrics"]["frames"] == list(range(120))
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_cancel_by_a_signal_exits_130_and_resumes(tmp_path, how):
+@pytest.mark.parametrize(("how", "begin"), [(signal.SIGINT, start), (signal.SIGTERM, fork)])
+def test_cancel_by_a_signal_exits_130_and_resumes(tmp_path, how, begin):
     output, events = tmp_path / "out.mp4", tmp_path / "events.jsonl"
-    job = start("slow_averager", WALKER, output, events)
+    job = begin("slow_averager", WALKER, output, events)
     while not any(e["event"] == "segment" for e in read_events(events)):
         time.sleep(0.02)
         assert job.poll() is None
@@ -240,7 +264,7 @@ def test_cancel_by_a_signal_exits_130_and_resumes(tmp_path, how):
     assert "Traceback" not in message
     assert "kept" in message
     assert not output.exists()
-    again = start("slow_averager", WALKER, output, events)
+    again = fork("slow_averager", WALKER, output, events)
     assert again.wait(timeout=120) == 0
     assert next(e for e in read_events(events) if e["event"] == "start")["resumed_at_frame"] >= 30
 
@@ -262,7 +286,7 @@ def test_changed_settings_start_anew_and_say_so(tmp_path):
 
 def test_two_processes_do_not_write_the_same_output(tmp_path):
     output = tmp_path / "out.mp4"
-    job = start("slow_averager", WALKER, output, tmp_path / "events.jsonl")
+    job = fork("slow_averager", WALKER, output, tmp_path / "events.jsonl")
     while not read_events(tmp_path / "events.jsonl"):
         time.sleep(0.02)
     with pytest.raises(FramelaneError, match="Another framelane process"):

@@ -26,16 +26,28 @@ from framelane.jobs.executors import LocalExecutor
 from framelane.jobs.ledger import Ledger
 from framelane.jobs.owner import Owner
 from framelane.jobs.state import CLAIMED, DONE_BEFORE
-from support.batches import FAST, TESTS, cut, six_cuts, workplace  # noqa: F401
+from support.batches import FAST, TESTS, cut, placed, six_cuts, three_cuts
 from support.clips import WALKER, needs_ffmpeg
 from support.read import frame_hashes
 
 pytestmark = [needs_ffmpeg, pytest.mark.usefixtures("workplace")]
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Of all batches, because it is that of their worker."""
+    return tmp_path_factory.mktemp("cache") / "framelane"
+
+
 @pytest.fixture
+def workplace(tmp_path, cache, monkeypatch):
+    """A folder of its own for clips and results."""
+    return placed(tmp_path, cache, monkeypatch)
+
+
+@pytest.fixture(scope="module")
 def executor():
-    """One worker for all batches of a test: starting one takes its time."""
+    """One worker for all batches: starting one takes its time."""
     made = LocalExecutor()
     made.close, end = lambda: None, made.close
     yield made
@@ -55,7 +67,12 @@ def left_overs(place):
     return [path for path in (place / "out").rglob("*") if path.suffix == ".part"]
 
 
-def test_two_clips_two_outputs_and_nothing_twice(workplace, executor):  # noqa: F811
+def work_of(cache):
+    return {path.name for path in cache.glob("work/*")}
+
+
+def test_two_clips_two_outputs_and_nothing_twice(workplace, cache, executor):
+    others = work_of(cache)
     clips = {"a.mp4": cut(workplace / "in" / "a.mp4"), "sub/b.mp4": cut(workplace / "in" / "sub" / "b.mp4", WALKER)}
     events = []
     first = batch(workplace, executor=executor, progress=events.append)
@@ -80,10 +97,10 @@ def test_two_clips_two_outputs_and_nothing_twice(workplace, executor):  # noqa: 
     assert all(event["event"] == "batch" for event in again)
     assert {name: (workplace / "out" / name).stat() for name in clips} == inodes
     assert not left_overs(workplace)
-    assert not list((workplace / "cache" / "work").iterdir()), "work of finished jobs stays behind"
+    assert work_of(cache) == others, "work of finished jobs stays behind"
 
 
-def test_a_bad_clip_never_stops_a_batch(workplace, executor):  # noqa: F811
+def test_a_bad_clip_never_stops_a_batch(workplace, executor):
     for name in ("always-1.mp4", "once-2.mp4", "z.mp4"):
         cut(workplace / "in" / name, seconds=2)
     (workplace / "in" / "cut off.mp4").write_bytes((workplace / "in" / "z.mp4").read_bytes()[:900])
@@ -111,7 +128,7 @@ def test_a_bad_clip_never_stops_a_batch(workplace, executor):  # noqa: F811
     assert frame_hashes(workplace / "out" / "once-2.mp4") == frame_hashes(workplace / "out" / "z.mp4")
 
 
-def test_own_settings_order_and_patterns(workplace, executor):  # noqa: F811
+def test_own_settings_order_and_patterns(workplace, executor):
     long, short = cut(workplace / "in" / "a.mp4", seconds=2), cut(workplace / "in" / "b.mp4", seconds=0.6)
     cut(workplace / "in" / "left out" / "c.mp4")
     os.utime(long, (1, 1))
@@ -135,15 +152,17 @@ def test_own_settings_order_and_patterns(workplace, executor):  # noqa: F811
     assert short.exists()
 
 
-def test_a_dry_run_writes_nothing(workplace):  # noqa: F811
+def test_a_dry_run_writes_nothing(workplace, cache):
     cut(workplace / "in" / "a.mp4")
+    others = work_of(cache)
     result = batch(workplace, dry_run=True)
     assert states(result) == {"a.mp4": "waiting"}
     assert result.page is None
-    assert sorted(path.name for path in workplace.iterdir()) == ["cache", "in"]
+    assert [path.name for path in workplace.iterdir()] == ["in"]
+    assert work_of(cache) == others
 
 
-def test_changed_settings_never_overwrite_silently(workplace, executor):  # noqa: F811
+def test_changed_settings_never_overwrite_silently(workplace, executor):
     cut(workplace / "in" / "a.mp4")
     batch(workplace, executor=executor)
     made = workplace / "out" / "a.mp4"
@@ -163,7 +182,7 @@ def test_changed_settings_never_overwrite_silently(workplace, executor):  # noqa
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.report.json", "a.gif"])
-def test_files_of_others_are_left_alone(workplace, name):  # noqa: F811
+def test_files_of_others_are_left_alone(workplace, name):
     cut(workplace / "in" / "a.mp4")
     (workplace / "out").mkdir()
     (workplace / "out" / name).write_text("mine")
@@ -173,7 +192,7 @@ def test_files_of_others_are_left_alone(workplace, name):  # noqa: F811
     assert (workplace / "out" / name).read_text() == "mine"
 
 
-def test_a_page_that_is_not_ours_stays(workplace, executor):  # noqa: F811
+def test_a_page_that_is_not_ours_stays(workplace, executor):
     cut(workplace / "in" / "a.mp4")
     (workplace / "out").mkdir()
     (workplace / "out" / "index.html").write_text("<h1>my own</h1>")
@@ -184,7 +203,7 @@ def test_a_page_that_is_not_ours_stays(workplace, executor):  # noqa: F811
     assert any(e["event"] == "warning" and "index.html" in e["message"] for e in events)
 
 
-def test_the_page_shows_what_earlier_batches_finished_in_the_folder(workplace, executor):  # noqa: F811
+def test_the_page_shows_what_earlier_batches_finished_in_the_folder(workplace, executor):
     cut(workplace / "in" / "a.mp4")
     shutil.copy(workplace / "in" / "a.mp4", workplace / "in" / "b.mp4")
     batch(workplace, executor=executor)
@@ -196,7 +215,7 @@ def test_the_page_shows_what_earlier_batches_finished_in_the_folder(workplace, e
     assert "b.mp4" not in batch(workplace, executor=executor, include=["a.mp4"]).page.read_text()
 
 
-def test_parts_of_another_machine_go_with_the_batch_if_they_stand_still(workplace, executor, monkeypatch):  # noqa: F811
+def test_parts_of_another_machine_go_with_the_batch_if_they_stand_still(workplace, executor, monkeypatch):
     monkeypatch.setattr(batch_run, "Ledger", functools.partial(Ledger, expiry_s=0.05))
     cut(workplace / "in" / "a.mp4")
     (workplace / "out" / "sub").mkdir(parents=True)
@@ -206,7 +225,7 @@ def test_parts_of_another_machine_go_with_the_batch_if_they_stand_still(workplac
     assert not part.exists()
 
 
-def test_a_lost_output_is_made_again(workplace, executor):  # noqa: F811
+def test_a_lost_output_is_made_again(workplace, executor):
     cut(workplace / "in" / "a.mp4")
     batch(workplace, executor=executor)
     made = workplace / "out" / "a.mp4"
@@ -215,9 +234,9 @@ def test_a_lost_output_is_made_again(workplace, executor):  # noqa: F811
     assert len(frame_hashes(made)) > 0
 
 
-def test_cancelled_batches_go_on(workplace, executor):  # noqa: F811
-    for name in "abc":
-        cut(workplace / "in" / f"{name}.mp4", seconds=2)
+def test_cancelled_batches_go_on(workplace, executor):
+    for name, seconds in (("a", 0.5), ("b", 2), ("c", 0.5)):
+        cut(workplace / "in" / f"{name}.mp4", seconds=seconds)
     cancel, events = threading.Event(), []
 
     def listen(event):
@@ -244,7 +263,7 @@ def test_cancelled_batches_go_on(workplace, executor):  # noqa: F811
     assert started["b.mp4"] > 0
 
 
-def test_a_clip_that_vanishes_while_the_batch_runs(workplace, executor):  # noqa: F811
+def test_a_clip_that_vanishes_while_the_batch_runs(workplace, executor):
     for name in "abc":
         cut(workplace / "in" / f"{name}.mp4")
 
@@ -270,7 +289,7 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.parametrize("when", ["begins", "done"])
-def test_a_clip_that_changes_while_the_batch_runs_is_not_recorded(workplace, executor, when):  # noqa: F811
+def test_a_clip_that_changes_while_the_batch_runs_is_not_recorded(workplace, executor, when):
     """Its identity is of what it held when the folder was searched: a record of it would be of another clip."""
     clip = cut(workplace / "in" / "a.mp4")
     other = cut(workplace / "other.mp4", WALKER)
@@ -289,7 +308,7 @@ def test_a_clip_that_changes_while_the_batch_runs_is_not_recorded(workplace, exe
     assert len(frame_hashes(workplace / "out" / "a.mp4")) == len(frame_hashes(other))
 
 
-def test_a_clip_that_is_only_touched_is_no_other_clip(workplace, executor):  # noqa: F811
+def test_a_clip_that_is_only_touched_is_no_other_clip(workplace, executor):
     clip = cut(workplace / "in" / "a.mp4")
 
     def touch(event):
@@ -299,7 +318,7 @@ def test_a_clip_that_is_only_touched_is_no_other_clip(workplace, executor):  # n
     assert states(batch(workplace, executor=executor, progress=touch)) == {"a.mp4": "done"}
 
 
-def test_a_full_output_disk_loses_nothing(workplace, executor, small_disk):  # noqa: F811
+def test_a_full_output_disk_loses_nothing(workplace, executor, small_disk):
     cut(workplace / "in" / "a.mp4", seconds=2)
     filler = small_disk / "filler"
     filler.write_bytes(bytes(980_000))
@@ -311,7 +330,7 @@ def test_a_full_output_disk_loses_nothing(workplace, executor, small_disk):  # n
     assert states(batch(workplace, executor=executor)) == {"a.mp4": "done"}
 
 
-def test_a_read_only_output_is_a_sentence(workplace, executor, small_disk):  # noqa: F811
+def test_a_read_only_output_is_a_sentence(workplace, executor, small_disk):
     cut(workplace / "in" / "a.mp4")
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     result = batch(workplace, executor=executor)
@@ -329,7 +348,7 @@ def test_old_work_is_forgotten(tmp_path):
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["new"]
 
 
-def test_two_runners_share_a_folder(workplace):  # noqa: F811
+def test_two_runners_share_a_folder(workplace):
     """A claim that a living process holds keeps the job for it; every job is done once."""
     six_cuts(workplace / "in")
     seen = {name: [] for name in ("one", "two")}
@@ -352,9 +371,9 @@ def test_two_runners_share_a_folder(workplace):  # noqa: F811
     assert not left_overs(workplace)
 
 
-def test_two_runners_into_two_folders_do_not_meet(workplace):  # noqa: F811
+def test_two_runners_into_two_folders_do_not_meet(workplace):
     """The same clips, settings and identities, at the same time: each runner has work of its own."""
-    six_cuts(workplace / "in")
+    three_cuts(workplace / "in")
     results = {}
 
     def run(name):
@@ -366,7 +385,7 @@ def test_two_runners_into_two_folders_do_not_meet(workplace):  # noqa: F811
     for thread in threads:
         thread.join()
     for name, result in results.items():
-        assert [(job.state, job.reason) for job in result.jobs] == [("done", "")] * 6
+        assert [(job.state, job.reason) for job in result.jobs] == [("done", "")] * 3
         reports = [json.loads(path.read_text()) for path in (workplace / name).rglob("*.report.json")]
         assert sorted(report["output"] for report in reports) == sorted(str(job.output) for job in result.jobs)
 
@@ -389,7 +408,7 @@ def claimed_elsewhere(place, *, signs):
 
 
 @pytest.mark.parametrize("alive", [True, False])
-def test_a_claim_of_another_machine_holds_while_that_one_lives(workplace, executor, monkeypatch, alive):  # noqa: F811
+def test_a_claim_of_another_machine_holds_while_that_one_lives(workplace, executor, monkeypatch, alive):
     """A session that was taken away leaves a claim like that of one that works: the next session must find out."""
     for name in "ab":
         cut(workplace / "in" / f"{name}.mp4")
@@ -412,7 +431,7 @@ def test_a_claim_of_another_machine_holds_while_that_one_lives(workplace, execut
     assert done == (["b.mp4"] if alive else ["b.mp4", "a.mp4"])
 
 
-def test_a_claim_without_content_is_soon_abandoned(workplace, executor, monkeypatch):  # noqa: F811
+def test_a_claim_without_content_is_soon_abandoned(workplace, executor, monkeypatch):
     """Its process was killed between making the file and writing it."""
     cut(workplace / "in" / "a.mp4")
     monkeypatch.setattr(batch_run, "Ledger", functools.partial(Ledger, expiry_s=6))
@@ -424,7 +443,7 @@ def test_a_claim_without_content_is_soon_abandoned(workplace, executor, monkeypa
     assert not list(claims.iterdir())
 
 
-def test_wrong_usage_starts_nothing(workplace):  # noqa: F811
+def test_wrong_usage_starts_nothing(workplace):
     cases = [
         ({"processor": "atention"}, "attention"),
         ({"overrides": {"gif.enabld": 1}}, "gif.enabled"),
@@ -439,28 +458,35 @@ def test_wrong_usage_starts_nothing(workplace):  # noqa: F811
     for given, wanted in cases:
         with pytest.raises(UsageError, match=wanted.replace("{", "\\{")):
             batch(workplace, **given)
+    empty = workplace / "empty"
+    empty.mkdir()
     with pytest.raises(UsageError, match="no clip"):
-        framelane.process_folder(workplace / "cache", "copy", output=workplace / "out")
+        framelane.process_folder(empty, "copy", output=workplace / "out")
     assert not (workplace / "out").exists()
 
 
-def test_the_budget_splits_at_a_segment_and_the_next_session_goes_on(workplace, executor, monkeypatch):  # noqa: F811
+def test_the_budget_splits_at_a_segment_and_the_next_session_goes_on(workplace, executor, monkeypatch):
     """The session has time for two segments and a half: a part of the first job fits, and nothing of the second."""
     longer = {**FAST, "engine.segment_seconds": 1}
     for name in "ab":
-        cut(workplace / "in" / f"{name}.mp4", seconds=6)
-    plans = []
-    events = []
+        cut(workplace / "in" / f"{name}.mp4", seconds=4)
+    plans, events, enough = [], [], threading.Event()
+
+    def measured(plan):
+        plans.append(plan)
+        enough.set()
+
     # Measured first, so that what fits can be set from what this machine really needs.
-    batch(
-        workplace,
-        "slowest_averager",
-        overrides=longer,
-        executor=executor,
-        budget="10h",
-        planned=plans.append,
-        include=["a*"],
-    )
+    with pytest.raises(Cancelled):
+        batch(
+            workplace,
+            "slowest_averager",
+            overrides=longer,
+            executor=executor,
+            budget="10h",
+            planned=measured,
+            cancel=enough,
+        )
     shutil.rmtree(workplace / "out")
     job = plans[0].jobs[0]
     monkeypatch.setenv("FRAMELANE_RUNTIME_START", str(time.time() - 3600 + 2.5 * job.segment_s))
@@ -546,7 +572,7 @@ def test_a_web_address_is_told(server):
     assert "/elsewhere" not in [path for path, *_ in got]
 
 
-def test_a_failing_hook_is_a_warning(workplace, executor):  # noqa: F811
+def test_a_failing_hook_is_a_warning(workplace, executor):
     cut(workplace / "in" / "a.mp4")
     events = []
     result = batch(workplace, "copy", executor=executor, on_done=str(workplace / "nothing"), progress=events.append)
@@ -569,7 +595,7 @@ def command(place, processor, *more, **options):
     )  # fmt: skip
 
 
-def test_the_command_ends_with_3_where_some_failed(workplace):  # noqa: F811
+def test_the_command_ends_with_3_where_some_failed(workplace):
     cut(workplace / "in" / "a\nb [red]x[/red].mp4")
     (workplace / "in" / "broken.mp4").write_bytes(b"no")
     job = command(workplace, "copy", "--events", str(workplace / "events.jsonl"))
@@ -582,7 +608,7 @@ def test_the_command_ends_with_3_where_some_failed(workplace):  # noqa: F811
     assert {"batch", "start", "segment", "done"} <= kinds
 
 
-def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(workplace):  # noqa: F811
+def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(workplace):
     cut(workplace / "in" / "a.mp4", seconds=3)
     events = workplace / "events.jsonl"
     job = command(workplace, "slowest_averager", "--events", str(events))

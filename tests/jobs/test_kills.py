@@ -15,7 +15,7 @@ import pytest
 
 import framelane
 import support.processors  # noqa: F401
-from support.batches import FAST, TESTS, six_cuts, workplace  # noqa: F401
+from support.batches import FAST, TESTS, six_cuts, three_cuts, workplace  # noqa: F401
 from support.clips import needs_ffmpeg
 from support.read import frame_hashes
 
@@ -45,8 +45,8 @@ class Batch:
     Every run of the command is killed once at most; the same command follows until the folder is done.
     """
 
-    def __init__(self, place, seed):
-        self.place, self.out, self.rng = place, place / f"out-{seed}", random.Random(seed)
+    def __init__(self, place, seed, latest):
+        self.place, self.out, self.rng, self.latest = place, place / f"out-{seed}", random.Random(seed), latest
         self.logs, self.hits = [], []
 
     def start(self):
@@ -67,7 +67,7 @@ class Batch:
     def fire(self, moment, victim):
         """Run the command and kill it there; False where it came to its end before."""
         runner = self.start()
-        number = self.rng.randint(1, 3)
+        number = self.rng.randint(1, self.latest)
         while not self.reached(moment, number):
             if runner.poll() is not None:
                 self.finish(runner)
@@ -109,8 +109,7 @@ class Batch:
             finished |= set(done)
 
 
-def undisturbed(place):
-    clips = six_cuts(place / "in")
+def undisturbed(place, clips):
     wanted = {}
     for clip in clips:
         result = framelane.process_video(
@@ -120,13 +119,17 @@ def undisturbed(place):
     return wanted
 
 
-def under_fire(place, kills, seed):
-    wanted = undisturbed(place)
-    rng, hits, rounds = random.Random(seed), [], 0
+def shuffled(seed):
     moments = [(moment, victim) for moment in MOMENTS for victim in ("runner", "worker")]
-    rng.shuffle(moments)
+    random.Random(seed).shuffle(moments)
+    return moments
+
+
+def under_fire(place, clips, kills, seed, moments, latest):
+    wanted = undisturbed(place, clips)
+    hits, rounds = [], 0
     while len(hits) < kills:
-        batch = Batch(place, 1000 * seed + rounds)
+        batch = Batch(place, 1000 * seed + rounds, latest)
         rounds += 1
         for _ in range(4):  # so many kills to a folder at most, then it may come to its end
             if len(hits) + len(batch.hits) >= kills:
@@ -140,13 +143,17 @@ def under_fire(place, kills, seed):
 
 @needs_ffmpeg
 def test_kill_9_of_runner_and_worker(workplace):  # noqa: F811
-    hits = under_fire(workplace, kills=4, seed=1)
-    assert len(hits) >= 4
+    """The short form: three clips, and one kill each in a segment, in a copy and between two jobs."""
+    moments = [("segment", "worker"), ("copy", "runner"), ("between", "worker")]
+    hits = under_fire(workplace, three_cuts(workplace / "in"), kills=3, seed=1, moments=moments, latest=1)
+    assert set(hits) == set(moments)
 
 
 @needs_ffmpeg
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_kill_9_at_30_moments(workplace):  # noqa: F811
-    hits = under_fire(workplace, kills=30, seed=2)
-    assert set(hits) == {(moment, victim) for moment in MOMENTS for victim in ("runner", "worker")}
+@pytest.mark.parametrize(("kills", "seed"), [(4, 1), (30, 2)])
+def test_kill_9_at_many_moments(workplace, kills, seed):  # noqa: F811
+    moments = shuffled(seed)
+    hits = under_fire(workplace, six_cuts(workplace / "in"), kills, seed, moments, latest=3)
+    assert set(hits) == set(moments[:kills])

@@ -1,7 +1,8 @@
 """“Run all” of every notebook, headless: with the built wheel alone, on this Python's kernel and on the one that Colab has.
 
 Packages beside framelane are those of the environment that the tests run in: no second torch is installed. The forms are
-filled in as a reader would; the long form, :mod:`slow`, leaves them as they are.
+filled in as a reader would, and nobody waits 20 seconds for each button to press itself; the long form, :mod:`slow`, leaves
+everything as it is.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import pytest
 from framelane.resources import cache_dir
 from support.batches import cut
 from support.clips import WALKER
-from support.notebooks import COLAB, HOSTS, ROOT, Environment, fill, packages, read, run, wheel
+from support.notebooks import COLAB, HOSTS, ROOT, Environment, fill, hurried, packages, read, run, wheel
 
 sys.path.insert(0, str(ROOT / "notebooks"))
 import build
@@ -59,8 +60,8 @@ def place(tmp_path):
 
 @pytest.fixture
 def clips(place):
-    """A folder with a clip of one second."""
-    cut(place[0] / "clips" / "walk.mp4", WALKER, 1, 1)
+    """A folder with a clip of half a second."""
+    cut(place[0] / "clips" / "walk.mp4", WALKER, 1, 0.5)
     return place[0] / "clips"
 
 
@@ -83,7 +84,12 @@ def installed(environment, name):
 
 
 def notebook(name, language="en", **values):
-    return fill(read(build.LANGUAGES[language] / f"{name}.ipynb"), **values)
+    """A notebook with its forms filled in, whose buttons count down from 1 second."""
+    return hurried(fill(as_it_is(name, language), **values))
+
+
+def as_it_is(name, language):
+    return read(build.LANGUAGES[language] / f"{name}.ipynb")
 
 
 # -- this Python ---------------------------------------------------------------------------------------------------------
@@ -168,7 +174,7 @@ def test_run_all_with_everything_as_it_is(request, place, kernel, language, name
         shutil.rmtree(environment.folder / "share" / "framelane", ignore_errors=True)
         shutil.copy(wheel(), place[0])
     begun = time.monotonic()
-    done = run(notebook(name, language), environment, place[0], variables, patience=1500)
+    done = run(as_it_is(name, language), environment, place[0], variables, patience=1500)
     print(f"{name} {language} {kernel}: {time.monotonic() - begun:.0f} s")
     assert done.error is None, done.error
     assert "Traceback" not in done.text

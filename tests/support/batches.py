@@ -26,16 +26,20 @@ FAST = {
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
     """A folder of its own for clips, results and cache; workers know the test processors. The models are shared."""
-    cache = tmp_path / "cache"
-    cache.mkdir()
+    return placed(tmp_path, tmp_path / "cache", monkeypatch)
+
+
+def placed(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Such a folder, with a cache that may be that of many."""
+    cache.mkdir(exist_ok=True)
     models = cache_dir() / "models"
-    if models.exists():
+    if models.exists() and not (cache / "models").exists():
         (cache / "models").symlink_to(models)
     monkeypatch.setenv("FRAMELANE_CACHE", str(cache))
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
     monkeypatch.setattr(executors, "WORKER", "support.worker")
-    (tmp_path / "in").mkdir()
-    return tmp_path
+    (folder / "in").mkdir()
+    return folder
 
 
 def cut(path: Path, source: Path = STREET, start: float = 0, seconds: float = 1, height: int = 144) -> Path:
@@ -57,6 +61,13 @@ def six_cuts(folder: Path) -> list[Path]:
             ("sub/e.mp4", STREET, 4), ("sub/f.mp4", WALKER, 3.5),
         )
     ]  # fmt: skip
+
+
+def three_cuts(folder: Path) -> list[Path]:
+    """The same in small, for short forms."""
+    return [
+        cut(folder / name, source) for name, source in (("a.mp4", STREET), ("b.mp4", WALKER), ("sub/c.mp4", STREET))
+    ]
 
 
 def copies(folder: Path, clip: Path, count: int) -> None:

@@ -114,6 +114,17 @@ def fill(notebook: Any, **values: object) -> Any:
     return notebook
 
 
+def hurried(notebook: Any) -> Any:
+    """Let the buttons press themselves after 1 second instead of 20: only the wait is shorter."""
+    found = 0
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source, count = re.subn(r"\bwidgets=WIDGETS\b", "widgets=WIDGETS, countdown=1", cell.source)
+            found += count
+    assert found, "no cell runs anything"
+    return notebook
+
+
 def read(path: Path) -> Any:
     """A notebook from its file."""
     return nbformat.read(path, as_version=4)

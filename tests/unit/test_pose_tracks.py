@@ -50,6 +50,22 @@ def test_two_who_pass_each_other_keep_their_numbers_from_the_first_frame_on(smoo
         assert xs[1] == pytest.approx(400 - 4 * index, abs=6)
 
 
+@pytest.mark.parametrize("tracker", ["bytetrack", "botsort"])
+def test_who_goes_by_behind_somebody_has_the_same_number_again(tracker):
+    """The hidden one's last poses are pulled towards the one in front, then there are none for over half a second."""
+
+    def looks(index):
+        front, behind = (500 - 4 * index, 210), (100 + 4 * index, 200)
+        if 46 <= index < 68:
+            return found(front)
+        return found(front, (244 - 4 * (index - 38), 200) if 38 <= index < 46 else behind)
+
+    answers = run(lane(2, tracker=tracker), looks, 90, 2)
+    for index in (10, 30, 70, 85):
+        xs = {person.track: float((person.joints[:, 0] - BODY[:, 0]).mean()) for person in answers[index]}
+        assert xs == pytest.approx({1: 500 - 4 * index, 2: 100 + 4 * index}, abs=8), index
+
+
 def test_a_joint_hidden_for_a_moment_is_bridged_and_marked():
     hidden = range(20, 26)
     answers = run(lane(), lambda i: found((100 + 3 * i, 200), missing=[9] if i in hidden else []), 50)
@@ -78,6 +94,52 @@ def test_frames_between_looks_are_filled_and_not_called_bridged(every):
     for index, (person,) in answers.items():
         assert not person.joints[:, 3].any()
         np.testing.assert_allclose(person.joints[:, 0], BODY[:, 0] + 100 + 3 * index, atol=0.01)
+
+
+@pytest.mark.parametrize("smoothing", ["loess", "one_euro", "none"])
+def test_frames_that_last_long_are_filled_as_well(smoothing):
+    """A clip of variable rate: most frames in a thirtieth, some after a second. Who is seen before and after is there."""
+    times = np.cumsum([1.0 if index % 7 == 3 else 1 / RATE for index in range(40)])
+    one = lane(2, smoothing=smoothing)
+    for index in range(40 + one.ahead):
+        if index < 40:
+            one.give(index, times[index], 0, found((100, 200)) if index % 2 == 0 else None)
+        at = index - one.ahead
+        if at >= 0:
+            (person,) = one.take(at, times[at], 0)
+            assert not person.joints[:, 3].any()
+            np.testing.assert_allclose(person.joints[:, :2], BODY + np.array([100, 200]), atol=0.01)
+
+
+def test_a_look_at_nobody_in_a_long_time_is_a_loss():
+    times = [0.5 * index for index in range(8)]
+    one = Lane(PoseSettings(gap_s=0.3), rate=RATE, every=1)
+    for index, time in enumerate(times):
+        one.give(index, time, 0, found((100, 200), missing=[9] if index == 4 else []))
+    joints = [one.take(index, time, 0)[0].joints[9] for index, time in enumerate(times)]
+    assert [joint[2] > 0 for joint in joints] == [index != 4 for index in range(8)]
+
+
+def test_a_clip_of_one_frame_shows_who_is_in_it():
+    one = lane(2)
+    one.give(0, 0.0, 0, found((100, 200), (400, 330)))
+    one.end()
+    assert [person.track for person in one.take(0, 0.0, 0)] == [1, 2]
+    nobody = lane(2)
+    nobody.give(0, 0.0, 0, found((100, 200), score=0.15))
+    nobody.end()
+    assert nobody.take(0, 0.0, 0) == [], "too weak to begin a track"
+
+
+def test_a_scene_of_one_frame_shows_who_is_in_it():
+    one = lane()
+    scenes = [0] * 5 + [5] + [6] * 5
+    for index, scene in enumerate(scenes):
+        one.give(index, index / RATE, scene, found((100, 200)))
+    one.end()
+    assert [[p.track for p in one.take(i, i / RATE, scene)] for i, scene in enumerate(scenes)] == [
+        *[[1]] * 5, [2], *[[3]] * 5,
+    ]  # fmt: skip
 
 
 def test_the_last_frames_behind_the_last_look_keep_it():

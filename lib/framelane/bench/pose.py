@@ -9,6 +9,8 @@ model leaves out: jitter, lag, and what interpolation loses.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -173,26 +175,21 @@ def closer(clips: Sequence[tuple[int, Planted]], frames: int, sizes: Sequence[fl
 def average_precision(scored: Sequence[tuple[Planted, Sequence[Floats | None]]]) -> float | None:
     """COCO's keypoint AP (0 to 100) of answers to planted truth, through the exported file and pycocotools itself.
 
-    The area of a person is 0.53 of the box around the joints (mmpose, for data sets without outlines:
-    datasets/datasets/base/base_coco_style_dataset.py). Somebody else in the picture is left out on both sides.
+    The area of a person is 0.53 of a box, as mmpose 1.3.2 takes it for data sets without outlines
+    (datasets/datasets/base/base_coco_style_dataset.py:306); of the box around the joints, which is smaller than the
+    person's own, and so stricter. Somebody else in the picture is left out on both sides.
 
     Returns:
         None where pycocotools is not installed.
     """
-    import contextlib
-    import io
     import tempfile
-    from pathlib import Path
 
     from framelane.perception.pose_tracks import Person
     from framelane.perception.skeleton import COCO17
     from framelane.processors.pose.figures import row
     from framelane.processors.pose.tables import write_coco
 
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError:
+    if find_spec("pycocotools") is None:
         return None
     truths: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
@@ -210,20 +207,45 @@ def average_precision(scored: Sequence[tuple[Planted, Sequence[Floats | None]]])
             )  # fmt: skip
             people = [] if joints is None else [Person(1, np.pad(joints[:, :3], ((0, 0), (0, 1))), joints[:, 2].mean())]
             rows.append(row(image, image / RATE, people, cut=False))
-    if not any(data["people"] for data in rows):
-        return 0.0
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        write_coco(rows, Path(folder) / "found.coco.json")
-        dataset = COCO()
-        categories = [{"id": 1, "name": "person", "keypoints": list(COCO17)}]
-        images = [{"id": data["frame"]} for data in rows]
-        dataset.dataset = {"images": images, "categories": categories, "annotations": truths}
+    categories = [{"id": 1, "name": "person", "keypoints": list(COCO17)}]
+    truth = {"images": [{"id": data["frame"]} for data in rows], "categories": categories, "annotations": truths}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "found.coco.json"
+        write_coco(rows, path)
+        return round(100 * coco_scores(truth, path)[0], 1)
+
+
+def coco_scores(truth: dict[str, Any], path: Path) -> list[float]:
+    """What pycocotools' COCOeval says of an exported file of joints.
+
+    Args:
+        truth: an annotated COCO data set; only its images are scored.
+        path: a ``.coco.json``.
+
+    Returns:
+        The ten numbers of its summary, 0 to 1, -1 where there is nothing to score: AP, AP at OKS 0.5 and at 0.75, of
+        medium and large people; recalls likewise.
+    """
+    import contextlib
+    import io
+    import json
+
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    dataset = COCO()
+    dataset.dataset = truth
+    images = {image["id"] for image in truth["images"]}
+    found = [entry for entry in json.loads(path.read_text(encoding="utf-8")) if entry["image_id"] in images]
+    if not found:
+        return [0.0] * 10
+    with contextlib.redirect_stdout(io.StringIO()):
         dataset.createIndex()
-        evaluation = COCOeval(dataset, dataset.loadRes(str(Path(folder) / "found.coco.json")), "keypoints")
+        evaluation = COCOeval(dataset, dataset.loadRes(found), "keypoints")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return round(100 * float(evaluation.stats[0]), 1)
+    return [float(value) for value in evaluation.stats]
 
 
 def sentences(figures: dict[str, Any]) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,8 +25,12 @@ from framelane.cli.options import (
     same,
     tell,
 )  # fmt: skip
+from framelane.engine.events import Event
 from framelane.errors import UsageError
 from framelane.report import sheet_path
+
+if TYPE_CHECKING:
+    from framelane.settings import Loaded
 
 
 def run(
@@ -41,6 +46,7 @@ def run(
     require_gpu: RequireGpu = False,
     encoder: Encoder = None,
     consent: Consent = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Do again what is done, and replace its result.")] = False,
     print_settings: PrintSettings = False,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
@@ -59,6 +65,10 @@ def run(
     if events not in (None, "-") and any(same(Path(events), path) for path in (clip, output, config) if path):
         raise UsageError(f"The events file {events} is also the clip, the output or the settings; choose another name.")
     with event_sink(events) as sink:
+        if not restart and (standing := _finished(clip, processor, output, loaded)):
+            sink(Event(event="done", output=str(output), frames=standing["frames"], seconds=0.0, avg_fps=0.0))
+            tell(f"{output} is finished already; --restart does it again.")
+            return
         result = runner.process_video(
             clip,
             processor,
@@ -68,6 +78,7 @@ def run(
             config=config,
             overrides=overrides,
             progress=sink,
+            restart=restart,
         )
     tell(f"Video   {result.output_path}")
     if result.gif_path:
@@ -77,6 +88,14 @@ def run(
     tell(f"Report  {result.report_path}")
     frames = result.report["frames"] - result.report["resumed_at_frame"]
     tell(f"Time    {result.processing_time:.1f} s for {frames} frames ({result.avg_fps:.1f} fps)")
+
+
+def _finished(clip: Path, processor: str, output: Path, loaded: Loaded) -> Mapping[str, Any]:
+    from framelane.processors.base import create
+    from framelane.standing import finished
+    from framelane.video.clip import probe
+
+    return finished(output, probe(clip), create(processor), loaded) if clip.is_file() and output.is_file() else {}
 
 
 def prepare(

@@ -64,6 +64,7 @@ def _process(job: JobSpec, listener: Listener, cancel: threading.Event, pause: t
     result = process_video(
         job.clip, job.processor, output=job.local, mode=job.mode, profile=job.profile, overrides=job.overrides,
         progress=listener, cancel=cancel, held=_guarded.get("held"), pause=pause,
+        restart=True,  # whose output it is was looked at before
     )  # fmt: skip
     _guarded["held"] = (result.report.get("guard") or {}).get("held")
     return Outcome("done", seconds=result.processing_time, frames=int(result.report["frames"]), avg_fps=result.avg_fps)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framelane.perception.camera import Motion
+from framelane.perception.pose_numbers import Numbers
 from framelane.perception.skeleton import oks
 from framelane.perception.smoothing import weights
 from framelane.perception.trackers import load_tracker
@@ -98,6 +99,7 @@ class PoseTracks:
 
     def __init__(self, tracker: str, *, rate: float, threshold: float) -> None:
         self.tracker = load_tracker(tracker, rate=rate, threshold=threshold, lost_s=LOST_S)
+        self.numbers = Numbers(LOST_S)
         self.looks: deque[Look] = deque()
         self.until = -1
 
@@ -118,38 +120,47 @@ class PoseTracks:
         self.until = index
         if self.looks and self.looks[-1].scene != scene:
             self.tracker.forget()
-        sights = _sights(found)
-        if sights:
-            found.data["place"] = np.arange(len(sights))
-        answer = self.tracker.update(found, time, camera)
-        if len(answer):
-            for track, place in zip(answer.tracker_id, answer.data["place"], strict=True):
-                sights[int(place)].track = int(track)
-        look = Look(index, time, scene, sights)
-        self._join(look)
+            self.numbers.forget()
+        look = Look(index, time, scene, _sights(found))
+        self._join(look, self._track(look, found, camera))
         self.looks.append(look)
+
+    def _track(self, look: Look, found: supervision.Detections, camera: Motion | None) -> set[int]:
+        """Number the people of a look; returns the numbers for which the tracker has just begun a track."""
+        if look.sights:
+            found.data["place"] = np.arange(len(look.sights))
+        answer = self.tracker.update(found, look.time, camera)
+        tracked = [look.sights[int(place)] for place in answer.data["place"]] if len(answer) else []
+        own = answer.tracker_id.tolist() if len(answer) else []
+        numbers, begun = self.numbers.of(look.time, own, [sight.box for sight in tracked])
+        for sight, number in zip(tracked, numbers, strict=True):
+            sight.track = number
+        return begun
 
     def repeat(self, index: int, time: float, same_as: int, camera: Motion | None = None) -> None:
         """A frame in which nothing has changed since an earlier one that was looked at: the same people stand there."""
-        from framelane.perception.poses import people
-
         old = next((look for look in self.looks if look.index == same_as), None)
         if index <= self.until or old is None:
             return
-        joints = np.array([sight.joints for sight in old.sights], np.float32).reshape(-1, 17, 3)
-        boxes = np.array([sight.box for sight in old.sights], np.float32).reshape(-1, 4)
-        scores = np.array([sight.score for sight in old.sights], np.float32)
-        self.update(index, time, old.scene, people(joints, scores, boxes), camera)
+        self.update(index, time, old.scene, _found(old), camera)
 
-    def _join(self, look: Look) -> None:
+    def end_scene(self) -> None:
+        """No look of the last scene is to come. If it had but one, such as a clip of one frame, that one has to do.
+
+        A tracker believes in somebody at the second sight: so it is shown the only one twice.
+        """
+        if not self.looks or any(look.scene == self.looks[-1].scene for look in list(self.looks)[:-1]):
+            return
+        self._track(self.looks[-1], _found(self.looks[-1]), None)
+
+    def _join(self, look: Look, begun: set[int]) -> None:
         """A tracker believes in somebody at the second sight: the first one, in the look before, gets the id as well."""
         if not self.looks or self.looks[-1].scene != look.scene:
             return
         before = self.looks[-1]
-        known = {sight.track for old in self.looks for sight in old.sights}
         for sight in look.sights:
             young = [old for old in before.sights if old.track == 0]
-            if sight.track in known or not young:
+            if sight.track not in begun or not young:
                 continue
             alike = oks(sight.joints, np.stack([old.joints for old in young]), _area(sight))
             if alike.max() >= _FIRST_LIKE:
@@ -164,6 +175,7 @@ class PoseTracks:
         """The state as plain data; bounded by the people of the last second."""
         return {
             "tracker": self.tracker.snapshot(),
+            "numbers": self.numbers.snapshot(),
             "until": self.until,
             "looks": [[k.index, k.time, k.scene, [sight.to_json() for sight in k.sights]] for k in self.looks],
         }
@@ -171,6 +183,7 @@ class PoseTracks:
     def restore(self, state: dict[str, Any]) -> None:
         """Take over a snapshot."""
         self.tracker.restore(state["tracker"])
+        self.numbers.restore(state["numbers"])
         self.until = state["until"]
         self.looks = deque(
             Look(index, time, scene, [Sight.from_json(sight) for sight in sights])
@@ -188,6 +201,15 @@ def _sights(found: supervision.Detections) -> list[Sight]:
         x1, y1, x2, y2 = (round(value, 2) for value in box)
         sights.append(Sight(0, np.round(joints.astype(np.float64), 3), (x1, y1, x2, y2), round(score, 4)))
     return sights
+
+
+def _found(look: Look) -> supervision.Detections:
+    """The inverse of :func:`_sights`."""
+    from framelane.perception.poses import people
+
+    joints = np.array([sight.joints for sight in look.sights], np.float32).reshape(-1, 17, 3)
+    boxes = np.array([sight.box for sight in look.sights], np.float32).reshape(-1, 4)
+    return people(joints, np.array([sight.score for sight in look.sights], np.float32), boxes)
 
 
 def _area(sight: Sight) -> float:
@@ -251,7 +273,10 @@ class Filling:
         after = next((k for k in own if looks[k].index >= index), None)
         if before is not None and after is None and looks[before].index == last:
             after = before
-        if before is None or after is None or looks[after].time - looks[before].time > self.gap + 1e-6:
+        if before is None or after is None:
+            return 0.0, 0.0, 0.0, 0.0
+        # Of two looks without another between, both saw it: however long a frame lasts (VFR), it was not lost.
+        if after > before + 1 and looks[after].time - looks[before].time > self.gap + 1e-6:
             return 0.0, 0.0, 0.0, 0.0
         near = _unbroken(own, [look.time for look in looks], before, after, self.gap)
         shares = self._weights(tuple(looks[k].time for k in near), min(time, looks[near[-1]].time))

@@ -26,7 +26,7 @@ OPENPOSE18 = (
 """The joints in OpenPose's order (its doc/02_output.md, POSE_COCO_BODY_PARTS)."""
 
 SIGMAS = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89]) / 1000
-"""How far people who mark the same joint lie apart, in units of the person's size (pycocotools/cocoeval.py:523)."""
+"""How far people who mark the same joint lie apart, in units of the person's size (pycocotools 2.0.11, cocoeval.py:523)."""
 
 _LIMBS17 = (
     ("left_ankle", "left_knee"), ("left_knee", "left_hip"), ("right_ankle", "right_knee"), ("right_knee", "right_hip"),

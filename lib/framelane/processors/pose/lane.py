@@ -60,6 +60,8 @@ class Lane:
         """
         if index <= self.tracks.until:
             return
+        if index == scene:
+            self.end()
         self.camera = None if index == scene else compose(self.camera, camera)
         if found is not None:
             self.tracks.update(index, time, scene, found, self.camera)
@@ -67,6 +69,10 @@ class Lane:
             self.tracks.repeat(index, time, same_as, self.camera)
         if self.tracks.until == index:
             self.camera = None
+
+    def end(self) -> None:
+        """The scene, or the clip, ends behind the frames given so far."""
+        self.tracks.end_scene()
 
     def take(self, index: int, time: float, scene: int) -> list[Person]:
         """The people of a frame, asked for once and in order, when :attr:`ahead` later ones are given or the clip ends."""

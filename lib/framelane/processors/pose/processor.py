@@ -61,7 +61,7 @@ class Pose(Processor):
     """
 
     name = "pose"
-    version = 1
+    version = 2
     scalable = False  # joints are written in the clip's own pixels; and the model sees a small picture in any case
     exports = (".coco.json", ".joints.csv")
 
@@ -118,6 +118,7 @@ class Pose(Processor):
 
     def flush(self) -> list[FrameBatch]:
         """Give back what still waits."""
+        self.lane.end()
         return self._release(ended=True)
 
     def _release(self, *, ended: bool) -> list[FrameBatch]:
