@@ -104,16 +104,17 @@ def _built(node: yaml.Node) -> Any:
 
 def _keep_texts(mapping: yaml.MappingNode, prefix: str, text: str, path: Path) -> None:
     """Settings that are text become the text that was written, wherever YAML would make something else of it."""
-    kept = []
-    for name, node in mapping.value:
+
+    def kept(name: yaml.Node, node: yaml.Node) -> yaml.Node:
         key = f"{prefix}{name.value}" if isinstance(name, yaml.ScalarNode) else ""
         if isinstance(node, yaml.MappingNode) and key in _sections():
             _keep_texts(node, f"{key}.", text, path)
         elif (kind := _kinds().get(key, "other")) != "other":
             _refuse_lost_colour(key, node, text, path)
-            node = _as_text(node, kind)
-        kept.append((name, node))
-    mapping.value = kept
+            return _as_text(node, kind)
+        return node
+
+    mapping.value = [(name, kept(name, node)) for name, node in mapping.value]
 
 
 def _refuse_lost_colour(key: str, node: yaml.Node, text: str, path: Path) -> None:

@@ -244,11 +244,14 @@ def sync_folder(path: Path) -> None:
         pass
 
 
+_PROCESSOR = "processor version"
+
+
 def _differences(known: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """In what an unfinished job's identity is another one; of another processor's only what both have."""
     if not known:
         return []
-    versions = [str(of.get("processor version", "")).split(" ")[0] for of in (known, wanted)]
-    other = {"processor version", "models"} if versions[0] != versions[1] else set()
-    changed = sorted(key for key in wanted if key in known and known[key] != wanted[key] and key not in other)
-    return [*(["processor"] if other else []), *changed] or ["version of framelane"]
+    names = {str(of.get(_PROCESSOR, "")).split(" ")[0] for of in (known, wanted)}
+    left_out = {_PROCESSOR, "models"} if len(names) > 1 else set()
+    changed = sorted(key for key in wanted if key in known and known[key] != wanted[key] and key not in left_out)
+    return [*(["processor"] if left_out else []), *changed] or ["version of framelane"]

@@ -170,7 +170,7 @@ def table(fresh: bool = False) -> list[Row]:
             entry.about,
             entry.fetch_command,
             _asks(entry),
-        )  # fmt: skip
+        )
         for entry in entries()
     ]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
 from framelane.video.clip import Clip
 from framelane.video.colour import ColourTags
