@@ -70,7 +70,7 @@ def refused(error: ValidationError, origin: Mapping[str, str]) -> UsageError:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
     if key in Settings.model_fields and isinstance(first["input"], Mapping):  # each of its values alone is allowed
-        return UsageError(f"The settings of {key} do not fit together: {_reason(first)}.")
+        return UsageError(f"{key}: {_reason(first)}.")
     given = "null" if first["input"] is None else repr(first["input"])
     said = _looks_like(key, first) or _reason(first)
     return UsageError(f"{key}: {given} (from {origin.get(key, 'the settings')}) is not allowed: {said}.")

@@ -2,8 +2,8 @@
 
 Sentences are written in English where they are said. The faces (``notebook``) translate what they show: their own texts
 through :func:`gettext`, and whole sentences that the library made (errors, warnings, events) through
-:func:`sentence`, which knows the library's templates. So nothing below a face needs to know of languages. The command line is
-English, unless ``FRAMELANE_LANG`` names another language (:func:`asked_for`).
+:func:`sentence`, which knows the library's templates. So nothing below a face needs to know of languages. The command line
+is English, unless ``FRAMELANE_LANG`` names another language (:func:`asked_for`).
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from framelane.allowed import refused
 from framelane.errors import UsageError
 from framelane.resources import config_names, data_path
 from framelane.schema import Settings, fields
-from framelane.written import parse_assignment, read_yaml
+from framelane.written import as_list, parse_assignment, read_yaml
 
 __all__ = [
     "MACHINE", "Loaded", "OwnLayer", "fields", "flatten", "load", "names", "parse_assignment", "profile_limits",
@@ -140,7 +140,7 @@ def load(
     for source, flat in [*layers, (str(config), user), ("the command line", given)]:
         for key, value in flat.items():
             _known(key, source)
-            merged[key], origin[key] = value, source
+            merged[key], origin[key] = as_list(key, value), source
     merged["profile"] = chosen_profile
     limited = _limit(merged, origin, chosen_profile, {*user, *given})
     return Loaded(_build(merged, origin), origin, limited)

@@ -19,16 +19,12 @@ from framelane.errors import UsageError
 from framelane.schema import Settings, fields
 
 _NULL, _TEXT = "tag:yaml.org,2002:null", "tag:yaml.org,2002:str"
-_LIST = "tag:yaml.org,2002:seq"
 _LOST_COLOUR = re.compile(r"[ \t]*(#[0-9a-fA-F]{6})\b")
 _LISTED = re.compile(r"\s*,\s*")
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """``"gif.max_mb=5"`` to ``("gif.max_mb", 5)``; the value is read as YAML.
-
-    A setting that is text gets the value as it stands, less quotes; one that is a list of texts may be one word, or words
-    with commas between.
+    """``"gif.max_mb=5"`` to ``("gif.max_mb", 5)``; the value is read as YAML, that of a setting which is text as it stands.
 
     Raises:
         UsageError: there is no ``=``, or the value is not YAML.
@@ -38,19 +34,30 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         raise UsageError(
             f"--set {text!r} is not of the form section.key=value, for example --set attention.method=rollout."
         )
+    if value.startswith("#"):  # a colour such as #1a5cff would be a comment in YAML
+        return key, value
+    try:
+        return key, _text_of(value) if _kinds().get(key) == "text" else yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {key}: the value {value!r} cannot be read.") from error
+
+
+def _text_of(value: str) -> str | None:
+    """A text as it stands: less its quotes, and None where it says null."""
     try:
         node = yaml.compose(value, yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        if _kinds().get(key) == "text":
-            return key, value
-        raise UsageError(f"--set {key}: the value {value!r} cannot be read.") from error
-    if _kinds().get(key) == "text" and value:
-        quoted = isinstance(node, yaml.ScalarNode) and node.style
-        null = isinstance(node, yaml.ScalarNode) and node.tag == _NULL
-        return key, node.value if quoted else None if null else value
-    if node is not None and _kinds().get(key) == "texts":
-        node = _as_text(node, "texts")
-    return key, None if node is None else _built(node)
+    except yaml.YAMLError:
+        return value
+    if node is None or (isinstance(node, yaml.ScalarNode) and node.tag == _NULL):
+        return None
+    return str(node.value) if isinstance(node, yaml.ScalarNode) and node.style else value
+
+
+def as_list(key: str, value: Any) -> Any:
+    """One word, or words with commas between, as a list where a list of texts is wanted: ``person`` is ``[person]``."""
+    if isinstance(value, str) and _kinds().get(key) == "texts":
+        return [word for word in _LISTED.split(value.strip()) if word]
+    return value
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -128,12 +135,9 @@ def _refuse_lost_colour(key: str, node: yaml.Node, text: str, path: Path) -> Non
 
 
 def _as_text(node: yaml.Node, kind: str) -> yaml.Node:
-    """A plain word or number as text; where a list of texts is wanted, one word, or words with commas, as a list."""
+    """A plain word or number as text; of a list of texts, each of them."""
     if isinstance(node, yaml.SequenceNode) and kind == "texts":
         node.value = [_as_text(each, "text") for each in node.value]
     elif isinstance(node, yaml.ScalarNode) and node.tag != _NULL:
         node.tag = _TEXT
-        if kind == "texts":
-            words = [yaml.ScalarNode(_TEXT, word) for word in _LISTED.split(node.value) if word]
-            return yaml.SequenceNode(_LIST, words)
     return node

@@ -465,7 +465,10 @@ def test_little_room_is_said():
 
 
 def test_a_damaged_model_and_a_broken_catalogue_are_errors():
-    rows = [{"name": "nanodet", "state": "damaged"}, {"name": "mvit", "state": "missing"}]
+    rows = [
+        {"name": "nanodet", "state": "damaged", "command": "framelane models fetch nanodet", "asks": None},
+        {"name": "mvit", "state": "missing", "command": "framelane models fetch mvit --trust", "asks": "--trust"},
+    ]
     damaged, counted = doctor.model_findings({"rows": rows, "error": None})
     assert (damaged.status, damaged.fix) == ("error", "Run: framelane models fetch nanodet")
     assert "1 damaged, 1 missing" in counted.evidence
