@@ -19,7 +19,7 @@ from framelane.sheet import make_sheet
 from framelane.video.clip import Clip
 from framelane.video.disk import writing
 from framelane.video.gif import make_gif
-from framelane.video.join import join
+from framelane.video.join import Segments, from_zero, join
 from framelane.video.verification import verify
 from framelane.video.writer import write_error
 
@@ -80,10 +80,12 @@ class Sealing:
     def _make(self, segments: list[Segment]) -> Made:
         self.tell(Event(event="sealing", message="joining segments and audio"))
         sealed, says = self.sealed, self.provenance
-        infos = [(segment.video, segment.record.info) for segment in segments]
+        infos: Segments = [(segment.video, segment.record.info) for segment in segments]
         tags = metadata.tags(says, sealed.suffix, self.clip.metadata) if says else None
         tones = self.processor.tones(self.work.rows())
-        for sentence in join(infos, self.twin, sealed, tags=tags, tones=tones).notes:
+        infos, span, moved = from_zero(infos, self.twin)
+        notes = join(infos, self.twin, sealed, span, tags, tones).notes
+        for sentence in [moved, *notes] if moved else notes:
             self.degrade(sentence)
         frames = sum(info.frames for _, info in infos)
         stated = self._say(sealed, says, self.output.name) if says else None

@@ -19,12 +19,6 @@ TESTS = Path(__file__).parents[1]
 FAST = ("--set", "gif.enabled=false", "--set", "output.preset=ultrafast", "--set", "engine.min_free_mb=0")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _warm():
-    with warm.preloaded(warm.MODELS):
-        yield
-
-
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """A clip of a second, where what it shows does not matter."""

@@ -14,6 +14,7 @@ from framelane.bench import depth as bench
 from framelane.bench.rendered import FOV, RATE, SIZE, Cuboid, Scene, depth_model, detector_model, write
 from framelane.errors import Cancelled, UsageError
 from support.clips import WALKER, ffmpeg, needs_ffmpeg
+from support.depth_nets import small_depth_anything
 from support.read import audio_packets, frame_hashes
 
 FAST = {
@@ -44,9 +45,10 @@ def table(output, kind):
         return list(csv.DictReader(file))
 
 
-def test_what_comes_alerts_in_time_and_its_distance_is_the_rendered_one(tmp_path, planted):
+@pytest.mark.parametrize("every", [3, 6])
+def test_what_comes_alerts_in_time_and_its_distance_is_the_rendered_one(tmp_path, planted, every):
     clip, events = write(COMES, tmp_path / "in.mp4"), []
-    result = run(clip, tmp_path / "out.mp4", planted, progress=events.append)
+    result = run(clip, tmp_path / "out.mp4", {**planted, "depth.every": every}, progress=events.append)
     rows = table(tmp_path / "out.mp4", "objects")
     off = [abs(float(r["distance_m"]) / COMES.distance(0, int(r["frame"]) / RATE) - 1) for r in rows]
     assert np.median(off) < 0.02
@@ -61,6 +63,23 @@ def test_what_comes_alerts_in_time_and_its_distance_is_the_rendered_one(tmp_path
     assert result.report["metrics"]["alerts"] == {"danger": 1}
     assert result.report["metrics"]["distance"] == "metres"
     assert any(model["name"] == "truth" for model in result.report["models"])
+
+
+def test_a_scenes_last_frame_has_a_depth_of_its_own(tmp_path, planted):
+    def jumps(time):
+        return (0.0, 0.0) if time < 0.35 else (300.0, 0.0)
+
+    box = Cuboid(lambda t: (jumps(t)[0] + 0.1, 5 - 4 * t))
+    clip = write(Scene("jumps", (box,), seconds=0.72, camera=jumps), tmp_path / "in.mp4")
+    result = run(clip, tmp_path / "out.mp4", {**planted, "depth.every": 6, "depth.cut_threshold": 0.05})
+    assert result.report["metrics"]["cuts"] == 1
+    assert result.report["metrics"]["depth_frames"] == len((0, 6, 8, 9, 12, 17)), "the cut is at 9"
+    off = {
+        int(r["frame"]): float(r["distance_m"]) / (5 - 4 * int(r["frame"]) / RATE)
+        for r in table(tmp_path / "out.mp4", "objects")
+    }
+    assert off[8] == pytest.approx(1, abs=0.03)
+    assert off[17] == pytest.approx(1, abs=0.03)
 
 
 def test_what_goes_away_never_alerts(tmp_path, planted):
@@ -88,9 +107,7 @@ def test_without_weights_everything_else_goes_on_and_says_so(tmp_path, planted):
 @pytest.mark.parametrize("kind", ["metric", "relative"])
 def test_depth_anything_in_its_real_class_goes_the_same_way(tmp_path, planted, kind):
     """Random weights of the real class, tiny: for plumbing only; the distances mean nothing."""
-    from test_depths import _small
-
-    folder = _small(tmp_path / "weights", kind)
+    folder = small_depth_anything(tmp_path / "weights", kind)
     short = Scene("short", COMES.cuboids, seconds=0.4)
     options = {**planted, "depth.model": str(folder), "depth.size": 98}
     result = run(write(short, tmp_path / "in.mp4"), tmp_path / "out.mp4", options)
@@ -123,6 +140,23 @@ def test_a_cut_job_goes_on_with_equal_frames(tmp_path, planted):
     assert frame_hashes(tmp_path / "cut.mp4") == frame_hashes(tmp_path / "whole.mp4")
     assert again.report["metrics"] == whole.report["metrics"]
     assert (tmp_path / "cut.objects.csv").read_text() == (tmp_path / "whole.objects.csv").read_text()
+
+
+def test_a_batch_goes_on_past_a_broken_clip(tmp_path, planted):
+    """Through a real worker, as the command does: the batch's page is made of what this processor reports, too."""
+    (tmp_path / "in").mkdir()
+    clip = write(Scene("short", COMES.cuboids, seconds=0.3), tmp_path / "in" / "a.mp4")
+    (tmp_path / "in" / "b.mp4").write_bytes(clip.read_bytes()[:900])
+    (tmp_path / "in" / "c.mp4").write_bytes(clip.read_bytes())
+    result = framelane.process_folder(
+        tmp_path / "in", "depth", output=tmp_path / "out", profile="cpu", overrides={**FAST, **planted}
+    )
+    assert {job.name: job.state for job in result.jobs} == {"a.mp4": "done", "b.mp4": "failed", "c.mp4": "done"}, [
+        job.reason for job in result.jobs
+    ]
+    assert result.exit_code == 3
+    assert (tmp_path / "out" / "a.objects.csv").read_text() == (tmp_path / "out" / "c.objects.csv").read_text()
+    assert (tmp_path / "out" / "index.html").read_text().count("data:image/jpeg") == 2, "the page has both results"
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import csv
 import threading
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -16,7 +17,7 @@ from framelane.errors import Cancelled
 from framelane.processors.follow.plan import plan_clip
 from framelane.processors.follow.sightings import Sightings
 from framelane.sections.follow import FollowSettings
-from support.clips import WALKER, needs_ffmpeg, synthetic
+from support.clips import WALKER, ffmpeg, needs_ffmpeg, synthetic
 from support.read import frame_hashes, frame_times, probe
 
 BOXES = Path(__file__).parents[1] / "data" / "walker-boxes.csv"
@@ -109,6 +110,52 @@ def test_a_clip_with_nobody_in_it_gets_a_still_window_and_a_sentence(tmp_path):
     assert {row["subject_x"] for row in camera} == {""}
     kinds = {s["codec_type"] for s in probe(tmp_path / "out.mp4")["streams"]}
     assert kinds == {"video", "audio"} or "audio" not in {s["codec_type"] for s in probe(clip)["streams"]}
+
+
+def test_a_track_by_its_number_with_the_shape_as_it_is_typed(tmp_path, walker):
+    """As --set gives them: YAML makes numbers of 1 and of 4:5."""
+    number = walker[0].report["metrics"]["tracks"][0]["track"]
+    clip = tmp_path / "clip.mp4"
+    ffmpeg("-i", WALKER, "-t", "1", "-an", "-c:v", "libx264", "-preset", "ultrafast", clip)
+    result = run(clip, tmp_path / "out.mp4", overrides={"follow.subject": number, "follow.aspect": 4 * 60 + 5})
+    assert result.report["metrics"]["tracks_followed"] == [number]
+    assert result.report["metrics"]["output"] == [432, 540]
+    by_hand = table(BOXES)[2]  # frame 18
+    at = table(tmp_path / "out.camera.csv")[int(by_hand["frame"])]
+    assert float(by_hand["x1"]) < float(at["subject_x"]) < float(by_hand["x2"])
+
+
+def test_a_clip_of_one_frame_still_finds_the_walker(tmp_path):
+    clip = tmp_path / "one.mp4"
+    ffmpeg("-i", WALKER, "-frames:v", "1", "-an", "-c:v", "libx264", "-preset", "ultrafast", clip)
+    result = run(clip, tmp_path / "out.mp4")
+    at, by_hand = table(tmp_path / "out.camera.csv")[0], table(BOXES)[0]
+    assert result.report["metrics"]["states"] == {"seen": 1.0}
+    assert float(at["x"]) <= float(by_hand["x1"])
+    assert float(by_hand["x2"]) <= float(at["x"]) + float(at["w"])
+
+
+def test_show_draws_the_whole_frame_with_numbers(tmp_path, walker):
+    clip = tmp_path / "clip.mp4"
+    ffmpeg("-i", WALKER, "-t", "0.7", "-an", "-c:v", "libx264", "-preset", "ultrafast", clip)
+    result = run(clip, tmp_path / "out.mp4", overrides={"follow.show": True})
+    stream = next(s for s in probe(result.output_path)["streams"] if s["codec_type"] == "video")
+    assert (stream["width"], stream["height"]) == (960, 540)
+    before, after = (frame_of(path, 18).astype(int) for path in (clip, result.output_path))
+    at = table(tmp_path / "out.camera.csv")[18]
+    left, right = float(at["x"]), float(at["x"]) + float(at["w"])
+    assert after[:, : int(left) - 9].mean() < 0.6 * before[:, : int(left) - 9].mean(), "outside the window it is dim"
+    inside = slice(int(left) + 9, int(left) + 60)
+    rows = slice(int(float(at["y"])) + 9, int(float(at["y"])) + 90)
+    assert np.abs(after[rows, inside] - before[rows, inside]).mean() < 6, "inside it is the clip"
+    x, y = round(float(at["subject_x"])), 285  # over the walker's head: a label, light blue
+    label = after[y - 40 : y + 5, max(0, x - 30) : min(int(right), x + 30)]
+    assert (np.abs(label - [160, 200, 255]).max(axis=2) < 40).sum() > 40
+
+
+def frame_of(path, number):
+    with av.open(str(path)) as clip:
+        return next(f for i, f in enumerate(clip.decode(video=0)) if i == number).to_ndarray(format="rgb24")
 
 
 def test_a_ball_with_a_double_is_kept_in_the_picture_and_calmly():

@@ -101,6 +101,7 @@ def _run(arguments: list[str], variables: dict[str, str], streams: tuple[str, st
         os.close(file)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = [str(TESTS / "support" / "cli.py"), *arguments]
+    import support.processors  # noqa: F401  (they register themselves)
     from framelane.cli import main
     from framelane.jobs import executors
 

@@ -10,6 +10,7 @@ import pytest
 from framelane.errors import UsageError
 from framelane.preparation import prepare
 from framelane.video.aria import as_clip, convert, is_recording
+from framelane.video.clip import probe
 
 
 def test_without_the_package_a_recording_is_refused(tmp_path, monkeypatch):
@@ -33,3 +34,9 @@ def test_other_clips_pass_as_they_are(tmp_path):
     with as_clip(clip, tmp_path / "b.mp4") as same:
         assert same == clip
     assert is_recording(tmp_path / "A.VRS")
+
+
+def test_a_recording_that_is_given_as_a_clip_names_the_command(tmp_path):
+    (tmp_path / "a.vrs").write_bytes(b"any")
+    with pytest.raises(UsageError, match=r"framelane prepare \S*a\.vrs -o a\.mp4"):
+        probe(tmp_path / "a.vrs")

@@ -312,7 +312,7 @@ def tiny_depth():
 def tiny_follow():
     from framelane.bench import follow
 
-    return follow.measure(seconds=3, rendered_seconds=0.8)
+    return follow.measure(seconds=3, rendered_seconds=0.8, rounds=3)
 
 
 @pytest.mark.parametrize("name", bench.NAMES)
@@ -332,6 +332,28 @@ def test_both_forms_are_printed(name, request, monkeypatch, capsys):
     assert printed["machine"]["cpu"] in shown
     for sentence in figures["sentences"]:
         assert sentence.split()[0] in shown
+
+
+def test_the_camera_is_measured_on_what_it_was_tuned_on_and_on_what_it_was_not(tiny_follow):
+    from framelane.bench.balls import FIRST, HELD_OUT, TUNING
+
+    assert not set(HELD_OUT) & (set(TUNING) | set(FIRST) | {4})
+    seeds = {part["set"]: set(part["each"]) for part in tiny_follow["parts"] if "planted" in part["what"]}
+    assert seeds == {"tuning": set(TUNING), "held out at first, failed then": set(FIRST), "held out": set(HELD_OUT)}
+    verdicts = [text for text in tiny_follow["sentences"] if "both targets" in text or "missed by" in text]
+    assert len(verdicts) == len(tiny_follow["parts"])
+    for size in tiny_follow["cutting"]["sizes"].values():
+        assert size["planes_luma_off"] == 0 < size["rgb_luma_off"]
+
+
+def test_a_scene_that_misses_a_target_is_named():
+    from framelane.bench.follow import _verdict
+
+    part = {"set": "held out", "what": "scenes", "each": {5: {"in_frame": 1.0, "jerk_of_naive": 0.01}}}
+    assert "every scene meets both targets" in _verdict(part)
+    part["each"][6] = {"in_frame": 0.98, "jerk_of_naive": 0.01}
+    assert "missed by seed 6 (in frame 98.0 %" in _verdict(part)
+    assert "seed 5" not in _verdict(part)
 
 
 def test_the_videos_figures_fit_together(tiny_video):

@@ -45,14 +45,18 @@ def test_scale_and_shift_are_found_though_a_third_is_wrong():
 def test_flicker_of_what_stands_still_is_taken_back_and_a_true_approach_is_not():
     before = np.full((20, 30), 8.0, np.float32)
     still, moving = np.zeros((20, 30), np.float32), np.full((20, 30), 2.0, np.float32)
-    found, scale = aligned(before * np.float32(1.1), before, still, "metric", 0.9)
+    found, scale = aligned(before * np.float32(1.1), before, still, "metric", 0.9, 0.12)
     assert scale == pytest.approx(1.1**-0.9, rel=1e-4)
     assert found.mean() == pytest.approx(8 * 1.1**0.1, rel=1e-3)
-    assert aligned(before * np.float32(0.9), before, moving, "metric", 0.9)[1] == 1.0, "the camera moves"
-    assert aligned(before * np.float32(0.5), before, still, "metric", 0.9)[1] == 1.0, "half as far is no flicker"
+    assert aligned(before * np.float32(0.9), before, moving, "metric", 0.9, 0.12)[1] == 1.0, "the camera moves"
+    assert aligned(before * np.float32(0.5), before, still, "metric", 0.9, 0.12)[1] == 1.0, "half as far is no flicker"
+    slow = np.full((20, 30), 0.2, np.float32)
+    assert aligned(before * np.float32(0.99), before, slow, "metric", 0.9, 0.04)[1] == 1.0, (
+        "so fast is a walking camera"
+    )
     near = before.copy()
     near[:, :12] = 2.0  # something came close before a still background
-    _, scale = aligned(near, before, np.where(near < 3, 5, 0).astype(np.float32), "metric", 0.9)
+    _, scale = aligned(near, before, np.where(near < 3, 5, 0).astype(np.float32), "metric", 0.9, 0.12)
     assert scale == pytest.approx(1.0)
 
 
@@ -60,6 +64,12 @@ def test_between_two_depth_frames_the_nearer_counts_where_they_disagree():
     forward, back = np.array([[4.0, 4.0]], np.float32), np.array([[4.4, 12.0]], np.float32)
     assert blended(forward, back, 0.25, "metric").tolist() == [[pytest.approx(4.1), 4.0]]
     assert blended(forward, back, 0.75, "metric")[0, 1] == 12.0
+
+
+def test_between_two_depth_frames_what_comes_fast_falls_in_a_line():
+    forward, back = np.full((1, 1), 3.0, np.float32), np.full((1, 1), 2.04, np.float32)  # 4 m/s, 6 frames
+    found = [float(blended(forward, back, i / 6, "metric")[0, 0]) for i in range(1, 6)]
+    assert found == pytest.approx([3.0 - 4 * i / 25 for i in range(1, 6)], abs=1e-5)
 
 
 def _frames(count, every, cuts=()):

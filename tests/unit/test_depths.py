@@ -9,9 +9,9 @@ import torch
 from framelane.bench.rendered import SIZE, depth_model, render, scenes
 from framelane.errors import FramelaneError, UsageError
 from framelane.models import catalog
-from framelane.models.torch_compat import ensure_torchvision
 from framelane.perception.depth_onnx import yolo_path
 from framelane.perception.depths import DepthOptions, input_size, load_estimator, sane
+from support.depth_nets import small_depth_anything
 
 ONE = DepthOptions(threads=1, size=98)
 
@@ -19,29 +19,6 @@ ONE = DepthOptions(threads=1, size=98)
 def _rgb(count=1):
     frames = [render(scenes()[0], time)[0] for time in np.linspace(0, 2, count)]
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
-
-
-def _small(folder, kind="metric", **changes):
-    """Depth Anything in its real class, tiny, with random weights: for plumbing only."""
-    ensure_torchvision()
-    from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
-
-    torch.manual_seed(0)
-    backbone = Dinov2Config(
-        image_size=70, patch_size=14, hidden_size=24, num_hidden_layers=4, num_attention_heads=2,
-        out_indices=[1, 2, 3, 4], reshape_hidden_states=False,
-    )  # fmt: skip
-    config = DepthAnythingConfig(
-        backbone_config=backbone, reassemble_hidden_size=24, neck_hidden_sizes=[8, 8, 16, 16], fusion_hidden_size=8,
-        head_hidden_size=4, depth_estimation_type=kind, max_depth=20, **changes,
-    )  # fmt: skip
-    model = DepthAnythingForDepthEstimation(config)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if name.startswith(("neck", "head")) and weight.ndim > 1:  # as they come, they say the same everywhere
-                weight.normal_(0, 0.3)
-    model.save_pretrained(folder)
-    return folder
 
 
 def test_a_made_onnx_gives_the_depth_that_was_rendered(tmp_path):
@@ -81,6 +58,41 @@ def test_what_is_no_depth_model_is_refused_with_a_sentence(tmp_path):
         load_estimator("onnx", path, DepthOptions(threads=1, kind="metric"))
 
 
+def _made(path, shape, node, out):
+    import onnx
+    from onnx import helper
+
+    ends = [helper.make_tensor_value_info(name, 1, sides) for name, sides in (("x", shape), ("y", out))]
+    graph = helper.make_graph([node], "made", ends[:1], ends[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
+    return path
+
+
+def _mean(**how):
+    from onnx import helper
+
+    return helper.make_node("ReduceMean", ["x"], ["y"], **how)
+
+
+def test_a_model_that_gives_no_map_is_refused_with_a_sentence(tmp_path):
+    unit = DepthOptions(threads=1, kind="metric", normalisation="unit", size=98)
+    scalar = _made(tmp_path / "scalar.onnx", [1, 3, 32, 32], _mean(keepdims=0), [])
+    with pytest.raises(FramelaneError, match=r"gives \(\); one map a frame"):
+        load_estimator("onnx", scalar, unit).estimate(_rgb())
+    two = _made(tmp_path / "two.onnx", [2, 3, 32, 32], _mean(axes=[1], keepdims=1), [2, 1, 32, 32])
+    with pytest.raises(FramelaneError, match=r"\[2, 3, 32, 32\], and one picture of \(1, 3, h, w\)"):
+        load_estimator("onnx", two, unit)
+    free = _made(tmp_path / "free.onnx", [1, 3, 32, "w"], _mean(axes=[1], keepdims=1), [1, 1, 32, "w"])
+    assert load_estimator("onnx", free, unit).estimate(_rgb()).shape == (1, 32, 126), "only what is free is chosen"
+
+
+def test_what_the_settings_say_of_a_file_wins_over_what_it_says(tmp_path):
+    path = depth_model(tmp_path / "d.onnx")  # which says that it takes RGB from 0 to 1
+    told = load_estimator("onnx", path, DepthOptions(threads=1, normalisation="imagenet")).estimate(_rgb())[0]
+    asked = load_estimator("onnx", path, ONE).estimate(_rgb())[0]
+    assert np.abs(np.log(told) - np.log(asked)).max() > 1
+
+
 def test_yolo_without_an_export_says_how_to_make_one(tmp_path, monkeypatch):
     monkeypatch.setenv("FRAMELANE_CACHE", str(tmp_path))
     with pytest.raises(UsageError, match=r"yolo export model=yolo26n-depth\.pt format=onnx.*AGPL-3\.0"):
@@ -90,7 +102,7 @@ def test_yolo_without_an_export_says_how_to_make_one(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["metric", "relative"])
 def test_depth_anything_in_its_real_class(tmp_path, kind):
     """Random weights: shapes, units and that the cutting into batches is not seen; nothing of how good it is."""
-    model = load_estimator("depth_anything", _small(tmp_path, kind), ONE)
+    model = load_estimator("depth_anything", small_depth_anything(tmp_path, kind), ONE)
     frames = _rgb(2)
     both = model.estimate(frames)
     assert model.kind == kind
@@ -105,7 +117,7 @@ def test_depth_anything_in_its_real_class(tmp_path, kind):
 def test_depth_anything_whose_weights_do_not_fit_is_refused(tmp_path):
     import json
 
-    folder = _small(tmp_path)
+    folder = small_depth_anything(tmp_path)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "head_hidden_size": 6}))
     with pytest.raises(FramelaneError, match="do not fit Depth Anything"):

@@ -202,6 +202,12 @@ def test_size_and_aspect_that_disagree_are_refused():
         framing(probe(WALKER), FollowSettings(size="1080x1920", aspect="16:9"), frozenset({"follow.aspect"}))
 
 
+@pytest.mark.parametrize(("size", "said"), [("9000x500", "at most 8192 pixels"), ("10x40", "at least 32 pixels")])
+def test_a_size_that_nobody_can_want_is_refused(size, said):
+    with pytest.raises(UsageError, match=said):
+        framing(probe(WALKER), FollowSettings(size=size), frozenset())
+
+
 # -- the whole scene --------------------------------------------------------------------------------------------------
 
 FRAME = Framing((960, 540), (304, 540), (303.75, 540.0))
@@ -238,6 +244,17 @@ def test_nobody_gets_a_still_window_in_the_middle():
     assert windows[0, 0] == pytest.approx((960 - 303.75) / 2)
 
 
+@pytest.mark.parametrize("rate", [24, 30, 59.94])
+def test_the_limits_hold_from_frame_to_frame_and_at_the_frames_edge(rate):
+    times = np.arange(round(12 * rate)) / rate
+    x = np.clip(480 + 600 * np.sin(times * 1.1), 5, 955)  # who runs to the edge, stands there, and comes back
+    windows = plan_scene(times, subject(x, len(x)), FRAME, FollowSettings(zoom_max=1.0))
+    middle = (windows[:, 0] + windows[:, 2] / 2) / windows[0, 2]
+    assert windows[:, 0].min() < 2
+    for order, most in ((1, 1.5), (2, 3.0), (3, 10.0)):
+        assert np.abs(np.diff(middle, order)).max() * rate**order <= most * 1.02, f"derivative {order}"
+
+
 def test_variable_frame_times_do_not_disturb_the_camera():
     rng = np.random.default_rng(1)
     times = np.cumsum(rng.uniform(1 / 60, 1 / 10, 120))
@@ -265,3 +282,21 @@ def test_the_causal_camera_keeps_its_limits_and_its_subject():
     assert (np.abs(x - windows[:, 0] - 152) < 152).all()
     before = camera.step(8.0, (100.0, 300.0), 1.0, cut=True)
     assert before.x == pytest.approx(max(0.0, 100 - 152), abs=1), "a cut is jumped, not panned"
+
+
+@pytest.mark.parametrize(("zoom_max", "rounding"), [(1.0, 2.1), (1.6, 4.0)])  # a zoom moves the edge that it stops at
+def test_the_causal_camera_stops_softly_at_the_frames_edge(zoom_max, rounding):
+    """The subject walks out of reach on both sides; the window must not run into the edge."""
+    camera = CausalCamera(FRAME, LIMITS, FollowSettings(zoom_max=zoom_max))
+    times = np.arange(450) / 30
+    x = np.clip(480 + 700 * np.sin(times * 0.9), 5, 955)
+    windows = np.array([
+        [w.x, w.y, w.width, w.height]
+        for w in (camera.step(t, (p, 300.0), 1.0) for t, p in zip(times.tolist(), x.tolist(), strict=True))
+    ])  # fmt: skip
+    assert windows[:, 0].min() >= 0
+    assert windows[:, 0].min() < 20, "the scene does not reach the edge"
+    assert (windows[:, :2] + windows[:, 2:] <= np.array([960, 540]) + 1e-6).all()
+    middle = (windows[:, 0] + windows[:, 2] / 2) / 303.75
+    assert np.abs(np.diff(middle, 3)).max() * 30**3 <= rounding * 10
+    assert np.abs(np.diff(middle, 2)).max() * 30**2 <= 1.2 * 3

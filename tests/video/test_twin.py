@@ -54,6 +54,26 @@ def test_every_container_keeps_times_audio_and_duration(tmp_path, container, pro
     assert abs(_video_seconds(out) - (before[-1] - before[0] + 0.04)) < 0.03
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_clip_that_begins_before_zero_is_shown_whole(tmp_path, suffix):
+    """A player shows what its demuxer and the edit list leave: so the frames that a decoder gives are counted."""
+    clip = tmp_path / "in.ts"
+    plain = synthetic(tmp_path / "plain.ts", *x264())
+    ffmpeg(
+        "-i", plain, "-c", "copy", "-output_ts_offset", "-2.4", "-avoid_negative_ts", "disabled", "-muxdelay", "0", clip
+    )
+    before, out = frame_times(clip), tmp_path / f"out{suffix}"
+    assert before[0] < -0.5
+    result = run(clip, out)
+    after = frame_times(out)
+    assert len(after) == len(before) == len(rgb_frames(out))
+    assert np.abs(np.subtract(before, after) - before[0]).max() <= 0.0011
+    assert any("players show nothing before 0" in said for said in result.report["degradations"])
+    (mine,), (theirs,) = audio_packets(clip), audio_packets(out)
+    assert [digest for _, digest in mine] == [digest for _, digest in theirs]
+    assert abs((mine[0][0] - before[0]) - (theirs[0][0] - after[0])) < 0.03, "sound and picture stay together"
+
+
 def _without_times(tracks):
     return [[digest for _, digest in track] for track in tracks]
 

@@ -35,14 +35,19 @@ def make_card(video: Path, report: Mapping[str, Any], speeds: Sequence[Sequence[
         "gif": bool(report.get("gif")),
         "worst": bool(report.get("sheet")),
         "shares": dict(sorted(shares.items(), key=lambda item: -item[1])[:_SENTENCES]) if shares else {},
-        "tracks": [_track(track) for track in _longest(metrics.get("tracks") or [])],
+        "tracks": [_track(track) for track in _longest(metrics.get("tracks"))],
         "speeds": [[round(value, 2) for value in point] for point in thinned(speeds, _POINTS)],
         "sheet": sheet(video),
     }
 
 
-def _longest(tracks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    seen = [track for track in tracks if isinstance(track, dict) and track.get("share_over_time")]
+def _longest(tracks: object) -> list[dict[str, Any]]:
+    """The longest of the tracks that a chart can show; processors that only count theirs have none."""
+    seen = (
+        [track for track in tracks if isinstance(track, dict) and track.get("share_over_time")]
+        if isinstance(tracks, list)
+        else []
+    )
     return sorted(seen, key=lambda track: -int(track.get("frames", 0)))[:_TRACKS]
 
 

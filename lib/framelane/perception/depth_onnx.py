@@ -71,7 +71,7 @@ class OnnxDepth(DepthEstimator):
             raise FramelaneError(
                 f"The depth model {self.path} failed on a frame of {width}x{height} ({chain(error)})."
             ) from error
-        if found.size != found.shape[-1] * found.shape[-2]:
+        if found.ndim < 2 or not found.size or found.size != found.shape[-1] * found.shape[-2]:
             raise FramelaneError(
                 f"The depth model {self.path} gives {found.shape}; one map a frame, (1, h, w), is wanted."
             )
@@ -79,15 +79,22 @@ class OnnxDepth(DepthEstimator):
 
     def _size(self, frame: tuple[int, int]) -> tuple[int, int]:
         """The file's own height and width; where it takes any, the frame's aspect in multiples of its patch."""
-        height, width = self._input.shape[-2:]
-        if isinstance(height, int) and isinstance(width, int):
-            return height, width
-        return input_size(frame, self.options.size, _PATCH)
+        free = input_size(frame, self.options.size, _PATCH)
+        height, width = (
+            own if isinstance(own, int) else side for own, side in zip(self._input.shape[-2:], free, strict=True)
+        )
+        return height, width
 
     def _checked_input(self) -> Any:
         inputs = self.session.get_inputs()
         shape = inputs[0].shape if len(inputs) == 1 else None
-        if shape is None or len(shape) != 4 or shape[1] != 3 or inputs[0].type not in _TYPES:
+        fits = (
+            shape is not None
+            and len(shape) == 4
+            and shape[1] == 3
+            and (shape[0] == 1 or isinstance(shape[0], str | None))
+        )
+        if not fits or inputs[0].type not in _TYPES:
             raise FramelaneError(
                 f"{self.path} is no depth model that framelane can run: it takes "
                 f"{', '.join(f'{i.type} {i.shape}' for i in inputs)}, and one picture of (1, 3, h, w) is wanted."
@@ -106,7 +113,7 @@ class OnnxDepth(DepthEstimator):
         )
 
     def _unit(self) -> bool:
-        return self.about.get("framelane.normalisation", self.options.normalisation) == "unit"
+        return (self.options.normalisation or self.about.get("framelane.normalisation", "imagenet")) == "unit"
 
 
 class YoloDepth(OnnxDepth):

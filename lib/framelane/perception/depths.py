@@ -40,7 +40,8 @@ class DepthOptions:
         size: shorter side in pixels of what the model sees, where it takes any.
         half: FP16 under autocast, where the model runs in torch on a GPU.
         kind: what a user's own file gives; None reads it from the file.
-        normalisation: what a user's own file takes: ``"imagenet"`` or ``"unit"`` (0 to 1).
+        normalisation: what a user's own file takes: ``"imagenet"`` or ``"unit"`` (0 to 1); None reads it from the file,
+            and takes ImageNet's where that does not say.
     """
 
     device: str = "cpu"
@@ -48,7 +49,7 @@ class DepthOptions:
     size: int = 518
     half: bool = False
     kind: Kind | None = None
-    normalisation: str = "imagenet"
+    normalisation: str | None = None
 
 
 class DepthEstimator(ABC):

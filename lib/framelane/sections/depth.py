@@ -24,9 +24,10 @@ class DepthSettings(Section):
         description="what your own .onnx file gives: metric (metres) or relative (inverse depth of unknown scale); null "
         "reads it from the file's metadata",
     )
-    normalisation: Literal["imagenet", "unit"] = Field(
-        "imagenet",
-        description="what your own .onnx file takes: RGB less ImageNet's mean, or RGB from 0 to 1",
+    normalisation: Literal["imagenet", "unit"] | None = Field(
+        None,
+        description="what your own .onnx file takes: imagenet (RGB less ImageNet's mean) or unit (RGB from 0 to 1); null "
+        "reads it from the file's metadata, and is imagenet where that does not say",
     )
     size: int = Field(518, ge=98, le=1540, description="shorter side in pixels of what the depth model sees")
     every: int = Field(3, ge=1, le=30, description="depth is computed on every N-th frame and carried along between")

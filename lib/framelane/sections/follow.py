@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+import re
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from framelane.sections.base import Colour, Section
 
@@ -13,16 +15,13 @@ class FollowSettings(Section):
     """Whom the virtual camera follows, and how."""
 
     subject: str = Field(
-        "person",
-        pattern=r"^(ball|person|action|[1-9][0-9]*)$",
-        description="ball, person, action (the players' weighted centre), or a track's number",
+        "person", description="ball, person, action (the players' weighted centre), or a track's number"
     )
     aspect: Literal["16:9", "9:16", "1:1", "4:5"] = Field(
         "9:16", description="shape of the output, where size does not name both sides"
     )
     size: str | None = Field(
         None,
-        pattern=r"^([0-9]{2,4}x[0-9]{2,4}|[0-9]{2,4}p)$",
         description="size of the output, as in 1080x1920 or 720p (the shorter side); null is as large as the clip allows",
     )
     detector: Literal["nanodet", "rfdetr", "rtdetr", "deformable_detr", "yolo"] = Field(
@@ -58,6 +57,34 @@ class FollowSettings(Section):
     show: bool = Field(
         False, description="draw the window and the subject on the whole frame instead of cutting it out"
     )
+
+    @field_validator("subject", mode="before")
+    @classmethod
+    def _whom(cls, value: Any) -> Any:
+        """``--set follow.subject=2`` is a number to YAML."""
+        plain = str(value) if type(value) is int else value
+        if isinstance(plain, str) and re.fullmatch(r"ball|person|action|[1-9][0-9]{0,8}", plain):
+            return plain
+        raise PydanticCustomError("subject", "it should be ball, person, action or the number of a track, such as 2")
+
+    @field_validator("aspect", mode="before")
+    @classmethod
+    def _sides(cls, value: Any) -> Any:
+        """YAML 1.1 reads 9:16 as a number in base 60: 556."""
+        return f"{value // 60}:{value % 60}" if type(value) is int else value
+
+    @field_validator("cue", mode="before")
+    @classmethod
+    def _switch(cls, value: Any) -> Any:
+        """YAML 1.1 reads on and off as true and false."""
+        return ("on" if value else "off") if isinstance(value, bool) else value
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _pixels(cls, value: Any) -> Any:
+        if value is None or (isinstance(value, str) and re.fullmatch(r"[0-9]{2,4}(x[0-9]{2,4}|p)", value)):
+            return value
+        raise PydanticCustomError("size", "it should be a size such as 1080x1920, or 720p")
 
     @model_validator(mode="after")
     def _wide_then_close(self) -> Self:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from framelane.errors import FramelaneError, UsageError, chain
+from framelane.video.aria import is_recording
 from framelane.video.colour import ColourTags, Orientation
 
 _STILL = ("image2", "_pipe")  # FFmpeg's demuxers for pictures
@@ -120,10 +121,16 @@ def open_container(path: Path) -> Any:
     """Open a media file for demuxing.
 
     Raises:
+        UsageError: it is a recording that must be made into a clip first.
         FramelaneError: it is no media file, or its index is missing.
     """
     import av
 
+    if is_recording(path):
+        raise UsageError(
+            f"{path} is a Project Aria recording; make a clip of it first, framelane prepare {path} -o "
+            f"{path.with_suffix('.mp4').name}, and use that."
+        )
     try:
         # "file:" keeps names such as "a:b.mp4" from being read as a protocol.
         return av.open(f"file:{path}", metadata_errors="replace")

@@ -97,6 +97,28 @@ def _shown(segments: Segments, clip: Clip) -> tuple[float, float]:
     return float((first.first_pts or 0) * clip.time_base), float(end * clip.time_base)
 
 
+def from_zero(segments: Segments, clip: Clip) -> tuple[Segments, Span | None, str]:
+    """A clip of which the first frames lie before 0 moved to begin there: an MP4's players show nothing that is earlier.
+
+    Args:
+        segments: the segments' files in order, with what they hold.
+        clip: the input, for its time base.
+
+    Returns:
+        The segments with the times that the output gets; the span to join them with, see :func:`join`; and a sentence.
+        As they were, None and ``""`` where nothing lies before 0.
+    """
+    begins = segments[0][1].first_pts or 0
+    if begins >= 0:
+        return segments, None, ""
+    start = begins * clip.time_base
+    said = (
+        f"The clip begins at {float(start):.2f} s, and players show nothing before 0: all of its times are moved by "
+        f"{-float(start):.2f} s, those of the sound too."
+    )
+    return [(path, info.later(-begins)) for path, info in segments], (start, None), said
+
+
 _KEPT_METADATA = ("title", "artist", "comment", "date", "creation_time", "description", "copyright")
 
 

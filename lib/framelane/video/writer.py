@@ -8,7 +8,7 @@ of the rungs in :mod:`framelane.video.encoders`.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from framelane.errors import FramelaneError
@@ -53,6 +53,11 @@ class SegmentInfo:
     last_duration: int = 0
     shortest: int = 0
     delay: int = 0
+
+    def later(self, ticks: int) -> SegmentInfo:
+        """The same frames, all shown later."""
+        moved = {key: getattr(self, key) + ticks for key in ("first_pts", "last_pts") if getattr(self, key) is not None}
+        return replace(self, **moved)
 
 
 @dataclass

@@ -20,11 +20,14 @@ from framelane.perception.motion import Step, compose, warp
 
 LONG_SIDE = 384
 """Pixels of a field's longer side: twice the flow's, so that edges stay sharper than what carries them."""
-_STILL = 0.3  # pixels of the flow since the depth frame before; what moves less stands still
+_STILL, _STILL_RATE = 0.3, 2.5  # pixels of the flow since the depth frame before, at most; and a second: what moves
+# less stands still. Without the second, a walking camera's far wall would stand still from one frame to the next.
 _FEWEST = 0.4  # share of the picture that must stand still: else the camera moves, and what is still is just far away
 _LARGEST = 0.2  # a change of scale beyond this share is no flicker of the model and is left alone
-_APART = {"metric": 0.25, "relative": 0.12}
-"""Where both ways disagree by more (share of the depth; inverse depth) one saw something else; the nearer counts."""
+_APART = {"metric": 1.0, "relative": 0.12}
+"""Where both ways disagree by more (share of the nearer depth; inverse depth) one saw something else; the nearer in time
+counts. Metric: twice as far. What comes is far nearer from one depth frame to the next, too, and its mean is right: at an
+even speed the distance falls in a line. A quarter took that for an edge, and the distance went in steps."""
 _PERCENTILES = (2, 98)
 _ABSOLUTE, _TUKEY = 25, 5  # rounds of reweighing
 _ENOUGH = 8000  # pixels that a fit looks at
@@ -96,7 +99,7 @@ def robust_fit(source: np.ndarray, target: np.ndarray) -> tuple[float, float]:
 
 
 def aligned(
-    depth: np.ndarray, before: np.ndarray, moved: np.ndarray, kind: Kind, keep: float
+    depth: np.ndarray, before: np.ndarray, moved: np.ndarray, kind: Kind, keep: float, elapsed: float
 ) -> tuple[np.ndarray, float]:
     """A depth frame with its scale (relative: and shift) steadied by what stands still since the one before.
 
@@ -110,13 +113,15 @@ def aligned(
         moved: float32 ``(h', w')``: how far each place has moved in between, in pixels of the flow.
         kind: what the fields are.
         keep: 0 to 1, the share of the jump that is taken back.
+        elapsed: seconds in between.
 
     Returns:
         The field, and the scale that was applied.
     """
     import cv2
 
-    still = cv2.resize((moved < _STILL).astype(np.uint8), depth.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    least = min(_STILL, _STILL_RATE * elapsed)
+    still = cv2.resize((moved < least).astype(np.uint8), depth.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
     enough = still.mean() >= _FEWEST
     if kind == "metric":
         if not enough:
@@ -235,7 +240,7 @@ class DepthLane:
             raw = normalised(item.raw) if self.kind == "relative" else item.raw
             keep = math.exp(-elapsed / self.time_constant) if self.time_constant > 0 else 0.0
             moved = np.linalg.norm(reach, axis=2)
-            found, scale = aligned(raw, carried(before, reach), moved, self.kind, keep) if keep else (raw, 1.0)
+            found, scale = aligned(raw, carried(before, reach), moved, self.kind, keep, elapsed) if keep else (raw, 1.0)
             self.known[item.index], self.scales[item.index] = rounded(found), scale
         return self.known[item.index]
 

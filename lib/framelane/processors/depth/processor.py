@@ -70,6 +70,7 @@ class Depth(Processor):
     """
 
     name = "depth"
+    version = 2
     scalable = False
     exports = (".objects.csv", ".alerts.csv")
 
@@ -128,6 +129,8 @@ class Depth(Processor):
     def commit(self, batch: FrameBatch, inferred: Inferred) -> list[FrameBatch]:
         """Queue the frames and give back those whose depth and boxes are known."""
         for index, step in enumerate(inferred.steps):
+            if step.cut:
+                self._end_scene()
             frame = batch.slice(index, index + 1)
             # Converted again when drawn: RGB of all frames that wait would take twice the memory.
             frame = replace(frame.replace(planes=frame.planes), earlier=())
@@ -137,8 +140,20 @@ class Depth(Processor):
         return self._release(ended=False)
 
     def flush(self) -> list[FrameBatch]:
-        """Give back what still waits: the last depth is carried forward, the last boxes stay."""
+        """Give back what still waits, up to a last depth frame; the last boxes stay."""
+        self._end_scene()
         return self._release(ended=True)
+
+    def _end_scene(self) -> None:
+        """Make a scene's last frame a depth frame: else those before it kept a distance from up to N frames ago.
+
+        Only here, in order, is it known to be the last: in :meth:`infer` that would depend on how batches are cut.
+        """
+        if self.estimator is None or not self.waiting:
+            return
+        item, last = self.waiting[-1]
+        if last.raw is None and last.depth is None:
+            last.raw = to_field(self.estimator.estimate(item.frame.rgb[:1])[0], self.size)
 
     def _release(self, *, ended: bool) -> list[FrameBatch]:
         if self.lane:

@@ -56,10 +56,13 @@ def open_estimator(context: Context) -> DepthEstimator | None:
 def _own(wanted: str, context: Context) -> DepthEstimator:
     path = yolo_path() if wanted == "yolo" else Path(wanted).expanduser()
     name = "yolo" if wanted == "yolo" else "depth_anything" if path.is_dir() else "onnx"
-    opened = load_estimator(name, path, _options(context, context.settings.depth.kind))
+    options = _options(context, context.settings.depth.kind)
     file = path / "model.safetensors" if path.is_dir() else path
-    weights = opened.own_weights or {**own_weights(file, "not known (your own file)"), "name": path.stem}
-    context.models.append({**weights, "provider": opened.provider})
+    if not file.is_file():
+        return load_estimator(name, path, options)  # which says what is missing
+    weights = {**own_weights(file, "not known (your own file)"), "name": path.stem}
+    opened = kept("depth", (name, str(path), options, weights["sha256"]), lambda: load_estimator(name, path, options))
+    context.models.append({**(opened.own_weights or weights), "provider": opened.provider})
     return _said(opened, context)
 
 

@@ -78,7 +78,7 @@ def _known(item: Measured) -> dict[str, Any]:
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)
+    return None if value is None else round(value, digits) + 0.0  # a speed of -0 is one of 0
 
 
 def alert_row(alert: Alert) -> dict[str, Any]:
@@ -95,11 +95,14 @@ def alert_row(alert: Alert) -> dict[str, Any]:
 
 def sentence(alert: Alert) -> str:
     """An alert in words."""
-    item = alert.measured
-    where = {"left": "on the left", "centre": "ahead", "right": "on the right"}[item.side]
-    far = "distance unknown" if item.distance is None else f"{item.distance:.1f} m away"
+    item, track = alert.measured, alert.measured.track
     soon = "" if item.ttc is None else f", {item.ttc:.1f} s to collision"
-    return f"{alert.zone}: {item.track.name} {item.track.index} {where}, {far}{soon} (frame {alert.frame})"
+    # One text with its choices inside: so translators, and what finds a sentence's template, see it whole.
+    return (
+        f"{alert.zone}: {track.name} {track.index} "
+        f"{'on the left' if item.side == 'left' else 'on the right' if item.side == 'right' else 'ahead'}, "
+        f"{'distance unknown' if item.distance is None else f'{item.distance:.1f} m away'}{soon} (frame {alert.frame})"
+    )
 
 
 def write_objects(rows: Iterable[dict[str, Any]], path: Path) -> None:

@@ -26,24 +26,63 @@ class _Axis:
     speed: float = 0.0
     push: float = 0.0
 
-    def step(self, target: float, drift: float, dt: float) -> None:
-        """Move for ``dt`` seconds towards ``target``, which itself moves at ``drift``."""
+    def step(self, target: float, drift: float, dt: float, low: float, high: float) -> None:
+        """Move for ``dt`` seconds towards ``target``, which itself moves at ``drift``, short of ``low`` and ``high``."""
         limits = self.limits
-        # As fast as it can still brake: v = sqrt(2 a d), with some of the acceleration kept back.
         gap = target - self.place
-        wanted = drift + float(
-            np.clip(_HASTE * gap, -np.sqrt(limits.acceleration * abs(gap)), np.sqrt(limits.acceleration * abs(gap)))
-        )
+        # As fast as it can still brake, v = sqrt(2 a d), with some of the acceleration kept back; and the same a level
+        # down: as hard as the push can still be taken back before the speed is reached.
+        wanted = drift + _towards(gap, _HASTE, 0.5 * limits.acceleration)
         wanted = float(np.clip(wanted, -limits.speed, limits.speed))
-        push = float(np.clip((wanted - self.speed) * 2 * _HASTE, -limits.acceleration, limits.acceleration))
-        self.push += float(np.clip(push - self.push, -limits.jerk * dt, limits.jerk * dt))
-        self.speed = float(np.clip(self.speed + self.push * dt, -limits.speed, limits.speed))
-        self.place += self.speed * dt
+        push = _towards(wanted - self.speed, 2 * _HASTE, 0.7 * limits.jerk)
+        push = float(np.clip(push, -limits.acceleration, limits.acceleration))
+        jerk = float(np.clip((push - self.push) / dt, -limits.jerk, limits.jerk))
+        jerk = self._stopping(jerk, dt, high, 1)
+        jerk = self._stopping(jerk, dt, low, -1)
+        self.place, self.speed, self.push = self._after(jerk, dt)
 
     def stop_at(self, low: float, high: float) -> None:
-        """Stay within the frame: at its edge there is no further."""
+        """The frame's edge itself, where it comes nearer (the window grows) faster than the camera can give way."""
         if not low <= self.place <= high:
             self.place, self.speed, self.push = min(max(self.place, low), max(low, high)), 0.0, 0.0
+
+    def _after(self, jerk: float, dt: float) -> tuple[float, float, float]:
+        push = self.push + jerk * dt
+        speed = float(np.clip(self.speed + push * dt, -self.limits.speed, self.limits.speed))
+        return self.place + speed * dt, speed, push
+
+    def _stopping(self, jerk: float, dt: float, edge: float, side: int) -> float:
+        """The jerk nearest to the wanted one after which the camera can still stop before an edge; else it brakes."""
+        hardest = -side * self.limits.jerk
+        if self._stops(jerk, dt, edge, side) or not self._stops(hardest, dt, edge, side):
+            return jerk if self._stops(jerk, dt, edge, side) else hardest
+        safe = hardest
+        for _ in range(8):
+            tried = (safe + jerk) / 2
+            safe, jerk = (tried, jerk) if self._stops(tried, dt, edge, side) else (safe, tried)
+        return safe
+
+    def _stops(self, jerk: float, dt: float, edge: float, side: int) -> bool:
+        place, speed, push = (side * value for value in self._after(jerk, dt))
+        return place + _stopping_distance(speed, push, self.limits) + max(0.0, speed) * dt <= side * edge
+
+
+def _towards(gap: float, haste: float, brake: float) -> float:
+    """A rate at which a gap is closed, and from which ``brake`` can still bring it to rest there."""
+    return float(np.sign(gap) * min(haste * abs(gap), np.sqrt(2 * brake * abs(gap))))
+
+
+def _stopping_distance(speed: float, push: float, limits: Limits) -> float:
+    """How far it goes on, upwards, if it brakes as hard as jerk and acceleration allow."""
+    disc = push**2 + 2 * limits.jerk * speed
+    if disc < 0 or (speed <= 0 and push <= 0):
+        return 0.0
+    first = (push + limits.acceleration) / limits.jerk  # until it brakes fully
+    rest = (push + float(np.sqrt(disc))) / limits.jerk  # until it stands
+    t = min(first, rest)
+    far = speed * t + push * t**2 / 2 - limits.jerk * t**3 / 6
+    left = speed + push * t - limits.jerk * t**2 / 2
+    return max(0.0, far + (left**2 / (2 * limits.acceleration) if rest > first else 0.0))
 
 
 @dataclass
@@ -89,7 +128,7 @@ class CausalCamera:
             if dt and high > low:
                 target, drift = self._target(axis, size[axis] / unit, own.place, unit)
                 held = min(max(target, low), high)
-                own.step(held, drift if held == target else 0.0, dt)
+                own.step(held, drift if held == target else 0.0, dt, low, high)
             own.stop_at(low, high)
             edges.append(
                 min(max(own.place * unit - size[axis] / 2, 0.0), max(0.0, self.framing.frame[axis] - size[axis]))

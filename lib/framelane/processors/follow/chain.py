@@ -18,9 +18,13 @@ _COAST_S = 0.6  # for so long an unseen ball is believed to go on as it went
 _NEAR = 0.12  # frame heights: a new track that begins so near the end of an old one may be the same thing
 _HANDOVER = 0.6  # of the strongest track's appeal: seconds of it that following somebody else must be worth
 _DULL = 0.3  # of the strongest track's appeal: a ball's candidates with less speak against themselves
-_HOP, _LEAP = 0.05, 3.0  # of the price: a ball's next piece; a ball somewhere else
+_LEAP = 3.0  # of the price: a ball somewhere else
+_UNSEEN = 0.4  # of the price, a second that a ball is unseen for longer than it coasts
+_BLUR, _DRIFT = 0.03, 0.1  # frame heights, and per second squared: how far off an undisturbed ball may come out
+_SPEED_BLUR, _PULL = 0.2, 2.0  # frame heights a second, and per second: how its speed may have changed
+_ODD = 8.0  # squares of the above, added: from here on something else must have turned it
 _OVERLAP_S = 0.2  # a ball's piece may begin before the one before it is known to have ended
-_BACK_S = 60.0  # how far back a predecessor is looked for
+_BACK_S = 60.0  # of the predecessors that ended longer ago, only the best counts
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,11 @@ class Tracklet:
         span = float(self.times[last][-1] - self.times[last][0])
         return np.asarray((self.places[last][-1] - self.places[last][0]) / span) if span > 0 else np.zeros(2)
 
+    def arriving(self) -> Array:
+        """Its speed at the beginning, likewise."""
+        span = float(self.times[:5][-1] - self.times[0])
+        return np.asarray((self.places[:5][-1] - self.places[0]) / span) if span > 0 else np.zeros(2)
+
     def weighed(self, appeal: Array) -> Tracklet:
         """The same with another appeal."""
         return replace(self, appeal=appeal)
@@ -101,15 +110,17 @@ def best_chain(tracklets: Sequence[Tracklet], height: int, *, steady: bool) -> l
     price = _HANDOVER * typical
     starts, ends = (np.array([part.times[place] for part in parts]) for place in (0, -1))
     heads, tails = (np.array([part.places[place] for part in parts]) / height for place in (0, -1))
-    away = np.array([part.leaving() for part in parts]) / height
+    away, come = (np.array([speed(part) for part in parts]) / height for speed in (Tracklet.leaving, Tracklet.arriving))
     dull = 0.0 if steady else _DULL * typical
     worth = np.array([part.worth - dull * part.covered for part in parts])
     best, link = worth.copy(), np.full(len(parts), -1)
     for j in range(len(parts)):
         overlap = 0.0 if steady else _OVERLAP_S
-        fits = (
-            (ends[:j] < starts[j] + overlap) & (starts[:j] < starts[j] - overlap) & (starts[:j] > starts[j] - _BACK_S)
-        )
+        fits = (ends[:j] < starts[j] + overlap) & (starts[:j] < starts[j] - overlap)
+        old = np.flatnonzero(fits & (ends[:j] <= starts[j] - _BACK_S))
+        if len(old):
+            fits[old] = False
+            fits[old[int(best[old].argmax())]] = True
         earlier = np.flatnonzero(fits)
         if not len(earlier):
             continue
@@ -120,10 +131,12 @@ def best_chain(tracklets: Sequence[Tracklet], height: int, *, steady: bool) -> l
         gap = starts[j] - end
         if steady:
             strange = np.linalg.norm(tail - heads[j], axis=1) / (_NEAR + _WALK * gap)
+            cost = np.where(strange > 1, 1.0, 0.1 + 0.3 * strange**2)
         else:
             strange = _strange(heads[j], tail, leave, gap)
-        cost = price * np.where(strange > 1, 1.0 if steady else _LEAP, (0.1 if steady else _HOP) + 0.3 * strange**2)
-        total = best[earlier] + worth[j] - cost
+            cost = np.where(strange > 1, _LEAP, 0.3 * strange**2 + _UNSEEN * np.maximum(0, gap - _COAST_S))
+            cost = np.minimum(cost, _LEAP) - typical / price * _explained(heads[j] - tail, leave, come[j], gap)
+        total = best[earlier] + worth[j] - price * cost
         k = int(total.argmax())
         if total[k] > best[j]:
             best[j], link[j] = total[k], int(earlier[k])
@@ -148,6 +161,26 @@ def _strange(head: Array, tails: Array, away: Array, gap: Array) -> Array:
     turned = (0.3 + 0.7 * np.linalg.norm(away, axis=1)) * gap  # a bounce turns it at once
     allowed = 0.05 + np.minimum(0.5 * _AGILITY * gap**2 + turned, _REACH)
     return np.asarray(np.minimum(went_on, stopped) / allowed)
+
+
+def _explained(way: Array, leave: Array, arrive: Array, gap: Array) -> Array:
+    """Seconds of a gap that a ball's own motion explains; they count as if it had been seen.
+
+    A ball that is left alone speeds up evenly: it covers the mean of its two speeds times the gap, and the speeds differ by
+    no more than gravity makes of them. A bounce breaks that on one axis; so does, on both, a kick, or taking something
+    else for the ball.
+
+    Args:
+        way: ``(k, 2)``: from the end of one tracklet to the beginning of another, in frame heights.
+        leave: ``(k, 2)``: the speed before.
+        arrive: ``(2,)``: the speed after.
+        gap: ``(k,)``: seconds.
+    """
+    span = gap[:, None]
+    lag = (way - span * (leave + arrive) / 2) / (_BLUR + _DRIFT * span**2)
+    turn = (arrive - leave) / (_SPEED_BLUR + _PULL * span)
+    explained = 1 - np.minimum(1, (lag**2 + turn**2) / _ODD).mean(axis=1)
+    return np.asarray(explained * np.clip(gap, 0, _COAST_S))
 
 
 def _leaps(before: Tracklet, here: Tracklet, height: int, steady: bool) -> bool:

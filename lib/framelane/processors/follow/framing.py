@@ -9,7 +9,7 @@ from framelane.errors import UsageError
 from framelane.sections.follow import FollowSettings
 from framelane.video.clip import Clip
 
-_SMALLEST = 32
+_SMALLEST, _LARGEST = 32, 8192
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def framing(clip: Clip, options: FollowSettings, own: frozenset[str]) -> Framing
         own: the keys that the user gave.
 
     Raises:
-        UsageError: size and aspect disagree, or the output would be too small.
+        UsageError: size and aspect disagree, or the output would be too small or too large.
     """
     width, height = clip.display_size
     pixel = float(clip.sample_aspect or 1)
@@ -68,5 +68,9 @@ def framing(clip: Clip, options: FollowSettings, own: frozenset[str]) -> Framing
     if min(output) < _SMALLEST:
         raise UsageError(
             f"The output would be {output[0]}x{output[1]}; follow.size needs at least {_SMALLEST} pixels a side."
+        )
+    if wanted and max(output) > _LARGEST:
+        raise UsageError(
+            f"The output would be {output[0]}x{output[1]}; follow.size takes at most {_LARGEST} pixels a side."
         )
     return Framing((width, height), output, widest)

@@ -174,9 +174,17 @@ def _hull(times: Array, values: Array, grid: Array, step: float) -> tuple[Array,
 
 
 def _dense(times: Array, grid: Array, path: Array) -> Array:
-    """The path at the frames' times: a cubic spline, whose speed and acceleration are steady, too."""
+    """The path at the frames' times: a uniform cubic B-spline whose control points are the path's.
+
+    Its speed, acceleration and jerk are averages of the path's differences (de Boor 1978, chapter X), so the limits that
+    the path keeps hold between its points, too, and it stays inside the frame where they do. A spline through the points
+    would do neither. Before and after the path, its ends go on evenly.
+    """
     if len(grid) < 4:
         return np.interp(times, grid, path)
-    from scipy.interpolate import CubicSpline
+    from scipy.interpolate import BSpline
 
-    return np.asarray(CubicSpline(grid, path, bc_type="natural")(times))
+    points = np.concatenate([[2 * path[0] - path[1]], path, [2 * path[-1] - path[-2]]])
+    step = (grid[-1] - grid[0]) / (len(grid) - 1)
+    knots = grid[0] + step * np.arange(-3, len(points) + 1)
+    return np.asarray(BSpline(knots, points, 3)(np.clip(times, grid[0], grid[-1])))

@@ -15,13 +15,14 @@ from framelane.processors.follow.framing import framing
 from framelane.processors.follow.metrics import fold
 from framelane.processors.follow.plan import Camera, plan_clip
 from framelane.processors.follow.scout import Scout
-from framelane.processors.follow.show import drawn
-from framelane.processors.follow.sightings import Sightings
+from framelane.processors.follow.show import Numbers, drawn
+from framelane.processors.follow.sightings import PERSON, Sightings
 from framelane.processors.follow.subject import STATES
 from framelane.video.clip import Clip
 from framelane.video.frames import FrameBatch
 
 _BLURRED = 1.05
+_LONGEST = 20  # tracks that the report names
 
 
 class Follow(Processor):
@@ -31,6 +32,7 @@ class Follow(Processor):
     """
 
     name = "follow"
+    version = 2
     scalable = False
     exports = (".camera.csv",)
 
@@ -62,6 +64,8 @@ class Follow(Processor):
         self.camera = (
             plan_clip(found, self.framing, self.options, _lab(self.options.colour)) if len(found.times) else None
         )
+        self.tracks = _tracks(found)
+        self.numbers = Numbers(found) if self.options.show else None
         if self.camera is None or not self.camera.state.any():
             self.context.warn(_nobody(self.options.subject, found))
 
@@ -69,8 +73,8 @@ class Follow(Processor):
         """Cut the windows out."""
         assert self.camera is not None
         windows = [self.camera.window(batch.first_index + index) for index in range(len(batch))]
-        if self.options.show:
-            return drawn(batch, windows, self.camera)
+        if self.numbers is not None:
+            return drawn(batch, windows, self.camera, self.numbers)
         return cut_out(batch, windows, self.framing.output)
 
     def commit(self, batch: FrameBatch, inferred: FrameBatch) -> list[FrameBatch]:
@@ -97,6 +101,7 @@ class Follow(Processor):
         said: dict[str, Any] = {"subject": self.options.subject, "output": list(self.framing.output)}
         if self.camera is not None:
             said |= {"tracks_followed": list(self.camera.followed), "observations_rejected": self.camera.rejected}
+            said["tracks"] = self.tracks
         return {**said, **fold(rows)}
 
     def export(self, suffix: str, rows: Iterable[dict[str, Any]], path: Path) -> None:
@@ -124,9 +129,23 @@ def _lab(colour: str | None) -> Any:
     return cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)[0, 0].astype(np.float64)
 
 
+def _tracks(found: Sightings) -> list[dict[str, Any]]:
+    """The people that were tracked longest, by whose numbers ``follow.subject`` may ask for them."""
+    own = found.tracks[(found.tracks[:, 2] == PERSON) & (found.tracks[:, 1] > 0)]
+    numbers, first, back = np.unique(own[:, 1], return_index=True, return_inverse=True)
+    last = np.zeros(len(numbers), int)
+    np.maximum.at(last, back, np.arange(len(own)))
+    spans = [
+        (int(number), *(round(float(found.times[int(own[row, 0])]), 3) for row in (begin, end)))
+        for number, begin, end in zip(numbers, first, last, strict=True)
+    ]
+    spans.sort(key=lambda span: (span[1] - span[2], span[0]))
+    return [{"track": number, "from_s": begin, "to_s": end} for number, begin, end in spans[:_LONGEST]]
+
+
 def _nobody(subject: str, found: Sightings) -> str:
     if subject.isdigit():
-        known = sorted({int(index) for index in found.tracks[:, 1] if index})
+        known = sorted({int(index) for index in found.tracks[:, 1] if index > 0})
         there = f"there are {', '.join(map(str, known[:20]))}" if known else "there is none at all"
         return f"No track {subject} is in the clip ({there}); the camera stands still in the middle."
     if subject == "ball":

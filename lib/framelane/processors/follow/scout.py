@@ -36,7 +36,8 @@ class Scout(Processor):
     """Detections with tracks, the ball's cue, and cuts; a row a frame. Its frames go nowhere.
 
     Row: ``frame``, ``time``, ``cut``; at frames that were looked at, ``tracks`` (id, person or ball, x1, y1, x2, y2,
-    score; id 0 is a ball that no tracker knows) and ``blobs`` (see :class:`framelane.processors.follow.cue.Blob`).
+    score; id 0 is a ball that no tracker knows, -1 somebody it does not know yet) and ``blobs`` (see
+    :class:`framelane.processors.follow.cue.Blob`).
     """
 
     def __init__(self, clip: Clip, context: Context) -> None:
@@ -46,7 +47,7 @@ class Scout(Processor):
         """Load the detector, unless the cue alone is asked for."""
         options = context.settings.follow
         self.every = options.detect_every * context.settings.hardware.stride
-        self.threshold = options.cut_threshold
+        self.threshold, self.score = options.cut_threshold, options.detection_threshold
         self.wants_balls = options.subject == "ball"
         self.detector: Detector = open_detector(context, "follow", _CLASSES)
         rate = float(clip.rate)
@@ -56,7 +57,6 @@ class Scout(Processor):
         self.tracker: Tracker = load_tracker(
             "bytetrack", rate=rate / self.every, threshold=options.detection_threshold, lost_s=min(5.0, options.lost_s)
         )
-        self.done = -1
         return OutputSpec(touches=False)
 
     # -- pure --------------------------------------------------------------------------------------------------------
@@ -108,6 +108,9 @@ class Scout(Processor):
         if self.wants_balls:  # a ball that flies is no box for a tracker of boxes: all of them are candidates
             rows = [row for row in rows if row[1] != "ball"]
             rows += [row for row in _rows(detections, [0] * len(detections)) if row[1] == "ball"]
+        if not any(row[1] == "person" for row in rows):  # a scene may be too short for the tracker to confirm anybody
+            strangers = _rows(detections, [-1] * len(detections))
+            rows += [row for row in strangers if row[1] == "person" and row[-1] >= self.score]
         return rows[:_MOST] if self.wants_balls else rows
 
     def snapshot(self) -> Snapshot:

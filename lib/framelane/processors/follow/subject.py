@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,8 @@ STATES = ("nobody", "seen", "bridged", "lost")
 _AGILITY = {"ball": 3.0, "person": 0.6, "action": 0.4}
 """How much the speed changes in a second, in frame heights a second."""
 _BRIEF_S = 0.25  # a track that lived for less is not believed
+_SURE = 0.3  # half of a ball's observations are as sure, or there is no ball but the sun, or a shoe
+_GLIMPSE_S = 1.0  # a scene so short may end before the tracker has given anybody a number
 
 
 @dataclass(frozen=True)
@@ -70,24 +73,41 @@ def find_subject(
         "person": lambda: people(scene, frame),
     }.get(wanted, lambda: _numbered(scene, int(wanted)))()
     chain = best_chain(tracklets, frame[1], steady=wanted != "ball")
-    if not chain:
+    if not chain or (wanted == "ball" and not _sure(chain)):
         return nobody(len(scene.times), frame)
     return _estimate(scene, chain, frame, lost_s, _AGILITY.get(wanted, _AGILITY["person"]))
 
 
+def _sure(chain: Sequence[Tracklet]) -> bool:
+    return float(np.median(np.concatenate([part.scores for part in chain]))) >= _SURE
+
+
 def people(scene: Sightings, frame: tuple[int, int]) -> list[Tracklet]:
-    """A tracklet for everybody: large, central and lasting people weigh most."""
-    own = scene.tracks[(scene.tracks[:, 2] == PERSON) & (scene.tracks[:, 1] > 0)]
+    """A tracklet for everybody: large, central and lasting people weigh most.
+
+    In a scene too short for tracks, down to a single frame, the largest and most central detections are one person.
+    """
+    everybody = scene.tracks[scene.tracks[:, 2] == PERSON]
+    length = float(scene.times[-1] - scene.times[0])
+    own = everybody[everybody[:, 1] > 0]
     found = []
     for index in np.unique(own[:, 1]):
         rows = own[own[:, 1] == index]
         made = _boxes(scene, rows, int(index))
-        if made.seconds < _BRIEF_S and len(scene.times) > 1 and scene.times[-1] - scene.times[0] > 2 * _BRIEF_S:
-            continue
-        off = np.abs(made.places / np.array(frame) - 0.5).max(axis=1) * 2
-        size = np.sqrt(np.prod(made.sizes, axis=1)) / frame[1]
-        found.append(made.weighed(rows[:, 7] * size * (0.4 + 0.6 * (1 - off))))
-    return found
+        if made.seconds >= _BRIEF_S or length <= 2 * _BRIEF_S:
+            found.append(made.weighed(_appeal(made, frame)))
+    if found or length > _GLIMPSE_S or not len(everybody):
+        return found
+    glimpsed = _appeal(_boxes(scene, everybody, 0), frame)
+    order = np.lexsort((-glimpsed, everybody[:, 0]))
+    best = order[np.unique(everybody[order, 0], return_index=True)[1]]
+    return [_boxes(scene, everybody[best], 0).weighed(glimpsed[best])]
+
+
+def _appeal(made: Tracklet, frame: tuple[int, int]) -> Array:
+    off = np.abs(made.places / np.array(frame) - 0.5).max(axis=1) * 2
+    size = np.sqrt(np.prod(made.sizes, axis=1)) / frame[1]
+    return np.asarray(made.scores * size * (0.4 + 0.6 * (1 - off)))
 
 
 def _numbered(scene: Sightings, index: int) -> list[Tracklet]:
@@ -114,10 +134,10 @@ def _action(scene: Sightings, frame: tuple[int, int]) -> list[Tracklet]:
             middle = (own[mine, 3] + own[mine, 5]) / 2
             speed[mine] = np.abs(np.gradient(middle, np.maximum.accumulate(scene.times[own[mine, 0].astype(int)])))
     weight = own[:, 7] * np.sqrt((own[:, 5] - own[:, 3]) * (own[:, 6] - own[:, 4])) * (0.3 + speed / frame[1])
-    frames = np.unique(own[:, 0]).astype(int)
+    frames, begins = np.unique(own[:, 0].astype(int), return_index=True)
     places, sizes, scores = [], [], []
-    for number in frames:
-        here = own[:, 0] == number
+    for begin, end in pairwise([*begins.tolist(), len(own)]):
+        here = slice(begin, end)
         share = weight[here] / weight[here].sum()
         middles = np.stack([(own[here, 3] + own[here, 5]) / 2, (own[here, 4] + own[here, 6]) / 2], 1)
         middle = share @ middles
