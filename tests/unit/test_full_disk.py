@@ -63,7 +63,7 @@ def test_rows_that_do_not_fit_either_do_not_hide_the_sentence(tmp_path):
     work = WorkFolder(tmp_path / "o.mp4")
     work.open({})
     encoding = Encoding(work, None, [], 0, _Writer, Meter(1, 0), {}, lambda _: None, lambda _: None)
-    with pytest.raises(FramelaneError, match="The disk is full: .* MB are free in .*same command again"):
+    with pytest.raises(FramelaneError, match=r"The disk is full: .* MB are free in .*same command again"):
         encoding.run([_Batch()])
     work.release()
 

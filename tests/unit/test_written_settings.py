@@ -61,12 +61,17 @@ def test_what_is_refused_is_said_with_an_example(assignment, parts):
 
 
 def test_no_setting_is_refused_with_a_pattern():
-    for key, _ in fields():
-        try:
-            load(overrides={key: "\0 nothing that anything could be"})
-        except UsageError as refused:
-            assert "pattern" not in str(refused), refused
-            assert "^" not in str(refused), refused
+    refused = [said for key, _ in fields() if (said := _refusal_of(key, "\0 nothing that anything could be"))]
+    assert len(refused) > 100
+    assert not [said for said in refused if "pattern" in said or "^" in said]
+
+
+def _refusal_of(key, value):
+    try:
+        load(overrides={key: value})
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 @pytest.mark.parametrize(
