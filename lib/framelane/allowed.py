@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from framelane.errors import UsageError
-from framelane.schema import Settings, fields
+from framelane.schema import fields
 from framelane.sections.base import COLOUR
 
 _CLASSES = "a list of COCO's names, such as [person, car]"
@@ -69,7 +69,7 @@ def refused(error: ValidationError, origin: Mapping[str, str]) -> UsageError:
     """
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
-    if key in Settings.model_fields and isinstance(first["input"], Mapping):  # each of its values alone is allowed
+    if first["type"] == "value_error" and isinstance(first["input"], Mapping):  # each of its values alone is allowed
         return UsageError(f"{key}: {_reason(first)}.")
     given = "null" if first["input"] is None else repr(first["input"])
     said = _looks_like(key, first) or _reason(first)

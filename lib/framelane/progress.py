@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from framelane.job import Result
 
 _PLAIN_EVERY_S = 5.0
+_SMALL = 100_000  # bytes below which a file's size is said in kB
 
 
 @contextlib.contextmanager
@@ -115,4 +116,5 @@ def result_lines(result: Result) -> Iterator[str]:
 
 
 def _size(path: Path) -> str:
-    return f"{path.stat().st_size / 1e6:.1f} MB"
+    size = path.stat().st_size
+    return f"{size / 1e6:.1f} MB" if size >= _SMALL else f"{size / 1e3:.1f} kB"

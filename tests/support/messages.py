@@ -46,6 +46,7 @@ ELSEWHERE = (
     "it should be a valid integer, unable to parse string as an integer",
     "it should be a valid number, unable to parse string as a number",
     "on the left", "ahead", "on the right", "danger", "safe", "distance unknown", "{0} m away",
+    "{0} ({1}) must be below {2} ({3})", "{0} ({1}) must not be above {2} ({3})", "{0} ({1}) must be above {2} ({3})",
     "Video", "Sheet", "Table", "Report", "Time", "the {0} worst frames", "{0} s for {1} frames",
     "{0} is finished already; --restart does it again.", "Something unforeseen happened ({0}).",
     "Run the same command with --debug to see where.",

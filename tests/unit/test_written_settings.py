@@ -6,6 +6,7 @@ import pytest
 
 from framelane import allowed
 from framelane.errors import UsageError
+from framelane.i18n import asked_for
 from framelane.settings import fields, load, parse_assignment
 
 TEXTS = [key for key, info in fields() if allowed.kind(info) == "text" and key not in ("mode", "profile")]
@@ -33,11 +34,17 @@ def of_file(tmp_path, text):
     [
         (["depth.danger_m=6"], "depth: danger_m (6) must be below warning_m (5)."),
         (["depth.near_m=30"], "depth: near_m (30) must be below far_m (30)."),
+        (["guard.vram.leave=99"], "guard.vram: leave (99) must be below enter (92)."),
         (["follow.zoom_min=3", "follow.zoom_max=2"], "follow: zoom_min (3) must not be above zoom_max (2)."),
     ],
 )
 def test_settings_that_contradict_each_other_are_named_and_nothing_else(assignments, says):
     assert refusal(*assignments) == says
+
+
+def test_a_contradiction_is_said_in_spanish_too(monkeypatch):
+    monkeypatch.setenv("FRAMELANE_LANG", "es")
+    assert asked_for(refusal("depth.danger_m=6")) == "depth: danger_m (6) debe ser menor que warning_m (5)."
 
 
 @pytest.mark.parametrize(
