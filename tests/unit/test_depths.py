@@ -8,7 +8,7 @@ import torch
 
 from framelane.bench.rendered import SIZE, depth_model, render, scenes
 from framelane.errors import FramelaneError, UsageError
-from framelane.models import catalog
+from framelane.models import catalog, store
 from framelane.perception.depth_onnx import yolo_path
 from framelane.perception.depths import DepthOptions, input_size, load_estimator, sane
 from support.depth_nets import small_depth_anything
@@ -74,10 +74,17 @@ def _mean(**how):
     return helper.make_node("ReduceMean", ["x"], ["y"], **how)
 
 
+def test_a_table_of_boxes_is_no_map():
+    """Our own detector takes a picture and gives one array of three axes."""
+    detector = load_estimator("onnx", store.resolve("nanodet"), DepthOptions(threads=1, kind="metric"))
+    with pytest.raises(FramelaneError, match="one map of the frame"):
+        detector.estimate(_rgb())
+
+
 def test_a_model_that_gives_no_map_is_refused_with_a_sentence(tmp_path):
     unit = DepthOptions(threads=1, kind="metric", normalisation="unit", size=98)
     scalar = _made(tmp_path / "scalar.onnx", [1, 3, 32, 32], _mean(keepdims=0), [])
-    with pytest.raises(FramelaneError, match=r"gives \(\); one map a frame"):
+    with pytest.raises(FramelaneError, match=r"gives \(\) for a frame of .*; one map of the frame"):
         load_estimator("onnx", scalar, unit).estimate(_rgb())
     two = _made(tmp_path / "two.onnx", [2, 3, 32, 32], _mean(axes=[1], keepdims=1), [2, 1, 32, 32])
     with pytest.raises(FramelaneError, match=r"\[2, 3, 32, 32\], and one picture of \(1, 3, h, w\)"):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 YOLO_LICENCE = "AGPL-3.0"
 _PATCH = 14  # of a file whose sides are free: those are transformers of the DINOv2 family
+_STRETCHED = 1.5  # how far the shape of a map may be from that of the picture: sides are rounded to patches
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
@@ -71,9 +72,10 @@ class OnnxDepth(DepthEstimator):
             raise FramelaneError(
                 f"The depth model {self.path} failed on a frame of {width}x{height} ({chain(error)})."
             ) from error
-        if found.ndim < 2 or not found.size or found.size != found.shape[-1] * found.shape[-2]:
+        if not _is_map(found.shape, height / width):
             raise FramelaneError(
-                f"The depth model {self.path} gives {found.shape}; one map a frame, (1, h, w), is wanted."
+                f"The depth model {self.path} gives {found.shape} for a frame of {width}x{height}; one map of the frame, "
+                "(1, h, w), is wanted."
             )
         return sane(found.reshape(found.shape[-2:]), self.kind)
 
@@ -114,6 +116,13 @@ class OnnxDepth(DepthEstimator):
 
     def _unit(self) -> bool:
         return (self.options.normalisation or self.about.get("framelane.normalisation", "imagenet")) == "unit"
+
+
+def _is_map(shape: tuple[int, ...], aspect: float) -> bool:
+    """Whether an output is one map, in about the input's shape: a table of boxes is one array, too."""
+    if len(shape) < 2 or 0 in shape or any(side != 1 for side in shape[:-2]):
+        return False
+    return 1 / _STRETCHED < shape[-2] / shape[-1] / aspect < _STRETCHED
 
 
 class YoloDepth(OnnxDepth):
