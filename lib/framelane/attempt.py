@@ -34,6 +34,7 @@ from framelane.schema import Settings
 from framelane.settings import Loaded
 from framelane.video.clip import Clip
 from framelane.video.decoders import DecoderChoice, choose_decoder
+from framelane.video.disk import writing
 from framelane.video.encoders import choose_encoder, spec_of
 from framelane.video.reader import Reader, open_reader
 from framelane.video.scale import twin, working_size
@@ -99,7 +100,7 @@ class Attempt:
             FramelaneError: a stage failed.
             Cancelled: it was cancelled.
         """
-        with fallback.out_of_memory(self.settings, self.clip, self.context.device):
+        with writing(self.work.path), fallback.out_of_memory(self.settings, self.clip, self.context.device):
             return self._process()
 
     def close(self) -> None:

@@ -89,6 +89,6 @@ def check_disk(output: Path, clip: Path, min_free_mb: int) -> None:
     free = shutil.disk_usage(output.parent).free
     if free < needed:
         raise FramelaneError(
-            f"Only {free / 1e6:.0f} MB are free in {output.parent}; this job wants at least {needed / 1e6:.0f} MB (the "
+            f"Only {free / 1e6:.1f} MB are free in {output.parent}; this job wants at least {needed / 1e6:.1f} MB (the "
             "clip's size plus engine.min_free_mb). Free some space, or choose another output folder."
         )

@@ -2,7 +2,8 @@
 
 Sentences are written in English where they are said. The faces (``notebook``) translate what they show: their own texts
 through :func:`gettext`, and whole sentences that the library made (errors, warnings, events) through
-:func:`sentence`, which knows the library's templates. So nothing below a face needs to know of languages.
+:func:`sentence`, which knows the library's templates. So nothing below a face needs to know of languages. The command line
+is English, unless ``FRAMELANE_LANG`` names another language (:func:`asked_for`).
 """
 
 from __future__ import annotations
@@ -47,6 +48,14 @@ def current(environment: Mapping[str, str] = os.environ) -> str:
         if value := environment.get(name):
             return known(value.split(":")[0])
     return known(locale.getlocale()[0] or "en")
+
+
+def asked_for(text: str) -> str:
+    """A finished English text for a terminal: in the language of ``FRAMELANE_LANG``, English where that is not set.
+
+    What the system's language is does not count here: scripts read a terminal's lines, too.
+    """
+    return sentence(text) if os.environ.get(VARIABLE) else text
 
 
 def known(tag: str) -> str:

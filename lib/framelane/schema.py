@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
+from pydantic.fields import FieldInfo
 
 from framelane.resources import config_names
 from framelane.sections.attention import AttentionSettings
@@ -36,3 +38,13 @@ class Settings(Section):
     gif: GifSettings = GifSettings()
     hardware: HardwareSettings = HardwareSettings()
     guard: GuardSettings = GuardSettings()
+
+
+def fields(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every settable key in dotted form (``"attention.method"``) with its pydantic field, in declared order."""
+    for name, info in model.model_fields.items():
+        inner = info.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from fields(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", info

@@ -17,6 +17,7 @@ from framelane.provenance.seal import ROOM, seal
 from framelane.schema import Settings
 from framelane.sheet import make_sheet
 from framelane.video.clip import Clip
+from framelane.video.disk import writing
 from framelane.video.gif import make_gif
 from framelane.video.join import Segments, from_zero, join
 from framelane.video.verification import verify
@@ -73,6 +74,10 @@ class Sealing:
         Raises:
             FramelaneError: something does not match, or the disk is full.
         """
+        with writing(self.work.path):
+            return self._make(segments)
+
+    def _make(self, segments: list[Segment]) -> Made:
         self.tell(Event(event="sealing", message="joining segments and audio"))
         sealed, says = self.sealed, self.provenance
         infos: Segments = [(segment.video, segment.record.info) for segment in segments]
@@ -88,9 +93,14 @@ class Sealing:
         return Made(frames, stated, self._gif())
 
     def beside(self, made: Made, metrics: dict[str, Any]) -> None:
-        """Make what stands beside the video and is made of rows and metrics: the contact sheet, and the exports."""
-        made.sheet = self._sheet(metrics)
-        made.exports = self._exports()
+        """Make what stands beside the video and is made of rows and metrics: the contact sheet, and the exports.
+
+        Raises:
+            FramelaneError: the disk is full.
+        """
+        with writing(self.work.path):
+            made.sheet = self._sheet(metrics)
+            made.exports = self._exports()
 
     def _say(self, path: Path, says: Provenance, title: str) -> dict[str, Any]:
         message = f"writing into {path.suffix[1:].upper()} what it is, and checking it"

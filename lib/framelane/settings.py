@@ -12,19 +12,23 @@ profile's ``limits``: numbers that a mode or a default may not exceed. Only the 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import ValidationError
 
+from framelane.allowed import refused
 from framelane.errors import UsageError
 from framelane.resources import config_names, data_path
-from framelane.schema import Settings
-from framelane.sections.base import COLOUR
+from framelane.schema import Settings, fields
+from framelane.written import as_list, parse_assignment, read_yaml
+
+__all__ = [
+    "MACHINE", "Loaded", "OwnLayer", "fields", "flatten", "load", "names", "parse_assignment", "profile_limits",
+    "profile_values", "read_yaml", "replaced",
+]  # fmt: skip
 
 MACHINE = "this machine"
 """How the origin of a value begins that was measured on this machine."""
@@ -73,16 +77,6 @@ class Loaded:
         return self.origin.get(key, "").startswith(("profile ", MACHINE))
 
 
-def fields(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every settable key in dotted form (``"attention.method"``) with its pydantic field, in declared order."""
-    for name, info in model.model_fields.items():
-        inner = info.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from fields(inner, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", info
-
-
 def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mapping to dotted keys: ``{"a": {"b": 1}}`` to ``{"a.b": 1}``."""
     flat: dict[str, Any] = {}
@@ -97,50 +91,6 @@ def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def names(kind: Literal["modes", "profiles"]) -> list[str]:
     """The modes or profiles that ship, by name."""
     return config_names(kind)
-
-
-def parse_assignment(text: str) -> tuple[str, Any]:
-    """``"gif.max_mb=5"`` to ``("gif.max_mb", 5)``; the value is read as YAML.
-
-    Raises:
-        UsageError: there is no ``=``, or the value is not YAML.
-    """
-    key, sign, value = text.partition("=")
-    if not sign or not key.strip():
-        raise UsageError(
-            f"--set {text!r} is not of the form section.key=value, for example --set attention.method=rollout."
-        )
-    try:
-        # A colour such as #1a5cff would be a comment in YAML.
-        return key.strip(), value.strip() if value.strip().startswith("#") else yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise UsageError(f"--set {key.strip()}: the value {value!r} cannot be read.") from error
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file of settings as a nested dict.
-
-    Raises:
-        UsageError: the file is missing, unreadable, or no mapping.
-    """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"The settings file {path} does not exist.") from error
-    except IsADirectoryError as error:
-        raise UsageError(f"The settings file {path} is a folder; name a YAML file in it.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        first = str(error).splitlines()[0]
-        raise UsageError(f"The settings file {path} cannot be read as YAML: {first}.") from error
-    if data is None:
-        return {}
-    if isinstance(data, dict):
-        data = {key: {} if value is None and key in Settings.model_fields else value for key, value in data.items()}
-    if not isinstance(data, dict):
-        raise UsageError(
-            f"The settings file {path} must hold sections such as 'attention:', not a {type(data).__name__}."
-        )
-    return data
 
 
 def load(
@@ -190,7 +140,7 @@ def load(
     for source, flat in [*layers, (str(config), user), ("the command line", given)]:
         for key, value in flat.items():
             _known(key, source)
-            merged[key], origin[key] = value, source
+            merged[key], origin[key] = as_list(key, value), source
     merged["profile"] = chosen_profile
     limited = _limit(merged, origin, chosen_profile, {*user, *given})
     return Loaded(_build(merged, origin), origin, limited)
@@ -277,19 +227,4 @@ def _build(flat: Mapping[str, Any], origin: Mapping[str, str]) -> Settings:
     try:
         return Settings.model_validate(nested)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
-        if first["type"] == "value_error" and isinstance(
-            first["input"], dict
-        ):  # a section: each of its keys is allowed
-            raise UsageError(f"The settings of {key} do not fit together: {_reason(first)}.") from error
-        raise UsageError(
-            f"{key}: {first['input']!r} (from {origin.get(key, 'the settings')}) is not allowed: {_reason(first)}."
-        ) from error
-
-
-def _reason(detail: Mapping[str, Any]) -> str:
-    if detail["type"] == "string_pattern_mismatch" and detail.get("ctx", {}).get("pattern") == COLOUR:
-        return "it should be a colour as #rrggbb, such as #8fe9ff"
-    text = str(detail["msg"]).removeprefix("Value error, ")
-    return (text[0].lower() + text[1:]).replace("input should", "it should")
+        raise refused(error, origin) from error

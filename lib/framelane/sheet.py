@@ -13,6 +13,7 @@ from framelane.provenance import Provenance
 from framelane.provenance.metadata import xmp
 from framelane.video.clip import Clip, probe
 from framelane.video.copies import to_host
+from framelane.video.disk import writing
 from framelane.video.reader import frame_near
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def make_sheet(video: Path, moments: Sequence[Moment], path: Path, says: Provena
         sheet.paste(tile, (column * (width + _GAP), head + row * (height + _GAP)))
     try:
         more: dict[str, Any] = {"xmp": xmp(says.statement).encode()} if says else {}
-        sheet.save(path, "JPEG", quality=85, **more)
+        with writing(path):
+            sheet.save(path, "JPEG", quality=85, **more)
     except OSError as error:
         raise FramelaneError(f"The contact sheet {path} could not be written ({chain(error)}).") from error
 

@@ -6,9 +6,9 @@ import json
 import sys
 from pathlib import Path
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 
-from framelane import i18n
+from framelane import allowed, i18n
 from framelane.processors.attention.sources import PACE
 from framelane.profiles import GIB, RULES
 from framelane.schema import Settings
@@ -25,6 +25,7 @@ WORDS = {
     "es": {
         "setting": "ajuste", "default": "por omisión", "allowed": "se admite", "what it does": "qué hace",
         "list": "lista", "text": "texto", "and": "y", "or null": "o null",
+        "a multiple of {}": "un múltiplo de {}",
         "profile": "perfil", "chosen for": "se elige con", "working lines": "líneas de trabajo",
         "backbone": "red troncal", "detector": "detector", "frames seen": "fotogramas vistos", "batch": "lote",
         "precision": "precisión", "GPU memory": "memoria de la GPU", "the clip's": "las del clip",
@@ -52,23 +53,35 @@ class Words:
         return i18n._sentences(self.language).say(text)
 
 
-def _allowed(info, say: Words) -> str:
-    choices = getattr(info.annotation, "__args__", ())
-    optional = type(None) in choices
-    if choices and not optional:
-        if all(isinstance(c, str) for c in choices):
-            return ", ".join(f"`{c}`" for c in choices)
-        return say("list")
+def _allowed(key: str, info, say: Words) -> str:
+    bounds = _bounds(info, say)
+    form = allowed.form(key, info) if not bounds and allowed.kind(info) == "text" else None
+    if form and not allowed.is_colour(info):
+        words, joint = say.sentence(form), ", "
+    else:
+        words, joint = bounds or _kind(info, say), " "
+    return f"{words}{joint}{say('or null')}" if allowed.nullable(info) else words
+
+
+def _bounds(info, say: Words) -> str:
+    signs = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt"), MultipleOf: ("", "multiple_of")}
     bounds = []
     for rule in info.metadata:
-        for kind, sign in ((Ge, "≥"), (Gt, ">"), (Le, "≤"), (Lt, "<")):
-            if isinstance(rule, kind):
-                bounds.append(f"{sign} {getattr(rule, kind.__name__.lower())}")
-    colour = any(hasattr(rule, "pattern") for rule in info.metadata)
-    names = {bool: "true, false", str: "`#rrggbb`" if colour else say("text")}
-    return (f" {say('and')} ".join(bounds) or names.get(info.annotation, "")) + (
-        f" {say('or null')}" if optional else ""
-    )
+        if type(rule) in signs:
+            sign, name = signs[type(rule)]
+            number = getattr(rule, name)
+            bounds.append(f"{sign} {number}" if sign else say("a multiple of {}", number))
+    return f" {say('and')} ".join(bounds)
+
+
+def _kind(info, say: Words) -> str:
+    if allowed.is_colour(info):
+        return "`#rrggbb`"
+    if choices := allowed.choices(info):
+        return ", ".join(f"`{choice}`" for choice in choices)
+    if info.annotation is bool:
+        return "true, false"
+    return say("text") if allowed.kind(info) == "text" else say("list") if info.annotation not in (int, float) else ""
 
 
 def table(language: str = "en") -> str:
@@ -80,7 +93,7 @@ def table(language: str = "en") -> str:
     lines = [f"| {' | '.join(heads)} |", "|---|---|---|---|"]
     for key, info in fields(Settings):
         value = json.dumps(defaults[key]).strip('"')
-        lines.append(f"| `{key}` | {value} | {_allowed(info, say)} | {say.sentence(info.description)} |")
+        lines.append(f"| `{key}` | {value} | {_allowed(key, info, say)} | {say.sentence(info.description)} |")
     return "\n".join(lines)
 
 

@@ -465,12 +465,32 @@ def test_little_room_is_said():
 
 
 def test_a_damaged_model_and_a_broken_catalogue_are_errors():
-    rows = [{"name": "nanodet", "state": "damaged"}, {"name": "mvit", "state": "missing"}]
+    rows = [
+        {"name": "nanodet", "state": "damaged", "command": "framelane models fetch nanodet", "asks": None},
+        {"name": "mvit", "state": "missing", "command": "framelane models fetch mvit --trust", "asks": "--trust"},
+    ]
     damaged, counted = doctor.model_findings({"rows": rows, "error": None})
     assert (damaged.status, damaged.fix) == ("error", "Run: framelane models fetch nanodet")
     assert "1 damaged, 1 missing" in counted.evidence
+    assert "of mvit: those only framelane models fetch NAME --trust brings" in counted.evidence
     (broken,) = doctor.model_findings({"rows": [], "error": "It broke."})
     assert (broken.status, broken.evidence) == ("error", "It broke.")
+
+
+def test_what_does_not_come_by_itself_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("FRAMELANE_CACHE", str(tmp_path))  # nothing was fetched or accepted here
+    rows = doctor._models()["rows"]
+    *_, counted = doctor.model_findings({"rows": rows, "error": None})
+    for part in (
+        "rtmo_s",
+        "--trust",
+        "inswapper_128",
+        "--accept-licence",
+        "depth_anything_v2_metric_outdoor, which depth",
+    ):
+        assert part in counted.evidence
+    *_, whole = doctor.model_findings({"rows": [{**row, "state": "present"} for row in rows], "error": None})
+    assert "fetch" not in whole.evidence
 
 
 def test_onnxruntime_for_another_cuda_than_the_drivers():

@@ -131,6 +131,17 @@ def test_redirects_are_followed_but_never_from_https_to_http(shop, plant):
         handler.redirect_request(request, None, 302, "Found", {}, "http://host/b")
 
 
+@pytest.mark.parametrize(("prefix", "command"), [(SHA[:8], "planted."), (None, "planted --trust.")])
+def test_offline_the_command_to_try_again_is_the_whole_one(plant, monkeypatch, prefix, command):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    plant(url=catalog.Url.model_construct(address=f"http://127.0.0.1:{port}/w.pth", sha256_prefix=prefix))
+    with pytest.raises(FramelaneError) as caught:
+        store.fetch("planted", trust=prefix is None)
+    assert str(caught.value).endswith(f"run: framelane models fetch {command}")
+
+
 def test_offline_is_a_sentence_at_once(plant, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

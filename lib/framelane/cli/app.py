@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import signal
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +16,7 @@ from framelane.cli.plan import plan
 from framelane.cli.run import prepare, run
 from framelane.cli.tools import bench, doctor, tune
 from framelane.errors import Cancelled, FramelaneError
+from framelane.i18n import asked_for
 
 app = typer.Typer(
     name="framelane",
@@ -63,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         code = error.exit_code
-        print(f"framelane: {error}", file=sys.stderr)
+        print(f"framelane: {asked_for(str(error))}", file=sys.stderr)
     except typer.Abort:
         code = Cancelled.exit_code
     except Exception as error:
@@ -78,10 +80,15 @@ def _unexpected(error: Exception, debug: bool) -> int:
         return int(error.exit_code)
     if debug:
         raise error
+    from framelane.video.disk import is_full, write_error
+
+    if is_full(error):
+        named = getattr(error, "filename", None)
+        said = write_error(Path(str(named)) if named else Path.cwd() / "?", error)
+        print(f"framelane: {asked_for(str(said))}", file=sys.stderr)
+        return FramelaneError.exit_code
     from framelane.errors import chain
 
-    print(
-        f"framelane: something unforeseen happened ({chain(error)}). Run the same command with --debug to see where.",
-        file=sys.stderr,
-    )
+    text = f"something unforeseen happened ({chain(error)}). Run the same command with --debug to see where."
+    print(f"framelane: {asked_for(text)}", file=sys.stderr)
     return 1

@@ -20,6 +20,7 @@ from framelane.cli.options import (
     Include,
     Mode,
     OrderBy,
+    ProcessorName,
     Profile,
     RequireGpu,
     Set,
@@ -29,6 +30,7 @@ from framelane.cli.options import (
 )
 from framelane.cli.plan import show_plan
 from framelane.errors import UsageError
+from framelane.i18n import asked_for
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,7 +42,7 @@ _STYLES = {"done": "green", "failed": "red", "skipped": "dim", "waiting": "yello
 
 
 def batch(
-    processor: Annotated[str, typer.Argument(help="What happens to the frames, for example: attention.")],
+    processor: ProcessorName,
     folder: Annotated[Path, typer.Argument(help="The folder of clips; searched with everything below it.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder for the results.")],
     budget: Budget = "80m",
@@ -152,9 +154,9 @@ def summary(result: BatchResult) -> Table:
         seconds = f"{job.seconds:.1f}" if job.seconds else ""
         table.add_row(
             Text(name),
-            Text(job.state, style=_STYLES.get(job.state, "")),
+            Text(asked_for(job.state), style=_STYLES.get(job.state, "")),
             str(job.frames or ""),
             seconds,
-            Text(job.reason),
+            Text(asked_for(job.reason)),
         )
     return table

@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from framelane.errors import FramelaneError, UsageError
 
+if TYPE_CHECKING:
+    from framelane.models.store import Row
+
+_ACCEPT = "--accept-licence"
+
 models_app = typer.Typer(help="The model catalogue: what there is, what is here, and whether it is sound.")
 
 
 @models_app.command("list")
-def models_list() -> None:
-    """Show the catalogue."""
-    _models_table(fresh=False)
+def models_list(
+    names: Annotated[list[str] | None, typer.Argument(help="Which models, with all that is known of each.")] = None,
+    long: Annotated[bool, typer.Option("--long", help="All that is known of every model.")] = False,
+) -> None:
+    """Show the catalogue; of a model that is named, who made it, where it comes from and what fetches it."""
+    if not names and not long:
+        _models_table(fresh=False)
+        typer.echo("More of one: framelane models list NAME")
+        return
+    from framelane.models import catalog, store
+
+    wanted = [catalog.get(name).name for name in names or ()]
+    rows = {row.name: row for row in store.table()}
+    for name in wanted or rows:
+        _page(rows[name])
 
 
 @models_app.command("check")
 def models_check() -> None:
     """Read every model that is here and compare its SHA-256; exit code 1 if one is damaged."""
     rows = _models_table(fresh=True)
-    if damaged := [row.name for row in rows if row.state == "damaged"]:
-        raise FramelaneError(f"Damaged: {', '.join(damaged)}. Run: framelane models fetch {damaged[0]}")
+    if damaged := [row for row in rows if row.state == "damaged"]:
+        raise FramelaneError(f"Damaged: {', '.join(row.name for row in damaged)}. Run: {damaged[0].command}")
 
 
 @models_app.command("fetch")
@@ -67,23 +84,45 @@ def models_fetch(
         typer.echo(f"{name}: {path}")
 
 
-def _models_table(*, fresh: bool) -> list[Any]:
+def _models_table(*, fresh: bool) -> list[Row]:
+    """The catalogue by task, narrow enough for 80 columns; what is more stands on each model's own page."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from framelane.models import store
 
     rows = store.table(fresh=fresh)
-    table = Table()
-    for heading, whole in (("model", True), ("task", False), ("MB", True), ("state", True)):
-        table.add_column(heading, no_wrap=whole)
-    for heading in ("licence", "vendor, source"):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        size = "" if row.megabytes is None else f"{row.megabytes:.1f}"
-        table.add_row(row.name, row.task, size, row.state, row.licence, f"{row.vendor}\n{row.source}")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    table.add_column("MB", justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("licence", overflow="fold")
+    for task in dict.fromkeys(row.task for row in rows):
+        table.add_row(Text(task, style="bold"))
+        for row in rows:
+            if row.task == task:
+                table.add_row(f"  {row.name}", _megabytes(row), row.state, Text(row.licence))
     Console().print(table)
     for row in rows:
         if row.notice:
             typer.echo(f"{row.name}: {row.notice}")
     return rows
+
+
+def _page(row: Row) -> None:
+    """All that is known of a model."""
+    typer.echo(f"{row.name} ({row.task}): {row.about}")
+    said = {
+        "state": str(row.state), "size": f"{_megabytes(row)} MB" if row.megabytes else "not known before it is fetched",
+        "licence": row.licence, "vendor": row.vendor, "source": row.source,
+        "fetch": "" if row.source == "embedded" else f"{row.command}{' --accept-licence' if row.asks == _ACCEPT else ''}",
+        "notice": row.notice or "",
+    }  # fmt: skip
+    for label, text in said.items():
+        if text:
+            typer.echo(f"  {label:<8} {text}")
+
+
+def _megabytes(row: Row) -> str:
+    return "" if row.megabytes is None else f"{row.megabytes:.1f}"

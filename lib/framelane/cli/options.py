@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from framelane.errors import UsageError
+from framelane.i18n import asked_for
+from framelane.processors import shipped
 from framelane.resources import config_names
 
 if TYPE_CHECKING:
     from framelane.engine.events import Event
 
+ProcessorName = Annotated[
+    str, typer.Argument(metavar="PROCESSOR", help=f"What happens to the frames: {', '.join(shipped())}.")
+]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")]
 Mode = Annotated[str | None, typer.Option(help="fast, balanced or quality.")]
 Profile = Annotated[
@@ -94,8 +99,8 @@ def print_settings_of(loaded: Any) -> None:
 
 
 def tell(line: str) -> None:
-    """A line for people: on stdout, unless events go there."""
-    typer.echo(line, err=_state["stdout_is_events"])
+    """A line for people, in their language: on stdout, unless events go there."""
+    typer.echo(asked_for(line), err=_state["stdout_is_events"])
 
 
 _state: dict[str, bool] = {"stdout_is_events": False}

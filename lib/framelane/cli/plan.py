@@ -19,6 +19,7 @@ from framelane.cli.options import (
     Mode,
     OrderBy,
     PrintSettings,
+    ProcessorName,
     Profile,
     RequireGpu,
     Set,
@@ -30,7 +31,7 @@ from framelane.errors import UsageError
 
 
 def plan(
-    processor: Annotated[str, typer.Argument(help="What happens to the frames, for example: attention.")],
+    processor: ProcessorName,
     source: Annotated[Path, typer.Argument(metavar="CLIP|FOLDER", help="A video, or a folder of videos.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where results will lie.")] = None,
     budget: Budget = "80m",

@@ -16,6 +16,7 @@ from framelane.cli.options import (
     Encoder,
     Mode,
     PrintSettings,
+    ProcessorName,
     Profile,
     RequireGpu,
     Set,
@@ -27,14 +28,14 @@ from framelane.cli.options import (
 )  # fmt: skip
 from framelane.engine.events import Event
 from framelane.errors import UsageError
-from framelane.report import sheet_path
+from framelane.progress import result_lines
 
 if TYPE_CHECKING:
     from framelane.settings import Loaded
 
 
 def run(
-    processor: Annotated[str, typer.Argument(help="What happens to the frames, for example: attention.")],
+    processor: ProcessorName,
     clip: Annotated[Path, typer.Argument(help="The input video.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The file to make: .mp4, .mov or .mkv.")] = None,
     mode: Mode = None,
@@ -80,14 +81,8 @@ def run(
             progress=sink,
             restart=restart,
         )
-    tell(f"Video   {result.output_path}")
-    if result.gif_path:
-        tell(f"GIF     {result.gif_path} ({result.gif_path.stat().st_size / 1e6:.1f} MB)")
-    if result.report.get("sheet"):
-        tell(f"Sheet   {sheet_path(result.output_path)} (the {result.report['sheet']['frames']} worst frames)")
-    tell(f"Report  {result.report_path}")
-    frames = result.report["frames"] - result.report["resumed_at_frame"]
-    tell(f"Time    {result.processing_time:.1f} s for {frames} frames ({result.avg_fps:.1f} fps)")
+    for line in result_lines(result):
+        typer.echo(line, err=events == "-")
 
 
 def _finished(clip: Path, processor: str, output: Path, loaded: Loaded) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ import datetime
 import importlib
 import platform
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +16,7 @@ from framelane.doctor.child import in_child
 from framelane.doctor.finding import Finding
 from framelane.errors import UsageError, chain
 from framelane.machine import choose_profile, detect, memory_bandwidth_gbs
+from framelane.schema import Settings
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -222,16 +223,30 @@ def model_findings(models: Report) -> Iterator[Finding]:
     states = [row["state"] for row in models["rows"]]
     for row in models["rows"]:
         if row["state"] == "damaged":
-            fix = f"Run: framelane models fetch {row['name']}"
+            fix = f"Run: {row['command']}"
             yield Finding("models", "error", f"The file of the model {row['name']} is damaged.", fix)
     counted = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
     figures = {state: states.count(state) for state in sorted(set(states))}
     yield Finding(
         "models",
         "ok",
-        f"Of {len(states)} models in the catalogue: {counted}; a missing one is fetched when it is first used.",
+        f"Of {len(states)} models in the catalogue: {counted}. {' '.join(_how_fetched(models['rows']))}",
         figures=figures,
     )
+
+
+def _how_fetched(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """In sentences, which of the missing models come by themselves, and which do not."""
+    missing = {row["name"]: row["asks"] for row in rows if row["state"] == "missing"}
+    if not missing:
+        return
+    yield "A missing one is fetched when a setting asks for it."
+    if unsure := [name for name, asks in missing.items() if asks == "--trust"]:
+        yield f"No digest is published of {', '.join(unsure)}: those only framelane models fetch NAME --trust brings."
+    if bound := [name for name, asks in missing.items() if asks == "--accept-licence"]:
+        yield f"The licence of {', '.join(bound)} is accepted first: framelane models fetch NAME --accept-licence."
+    if (depth := Settings().depth.model) in missing:
+        yield f"{depth}, which depth works with, is fetched by itself on a GPU only: framelane models fetch {depth}."
 
 
 def render(report: Report) -> RenderableType:

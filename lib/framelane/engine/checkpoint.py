@@ -115,7 +115,7 @@ class WorkFolder:
                 self.clear()
                 self._write(self.path / "job.json", {**identity, "asked for": asked_for})
                 sync_folder(self.path)
-                self.changed = sorted(key for key in wanted if known and known.get(key) != wanted[key])
+                self.changed = _differences(known, wanted)
         except OSError as error:
             raise write_error(self.path, error) from error
         return self._finished()
@@ -242,3 +242,16 @@ def sync_folder(path: Path) -> None:
             os.close(handle)
     except OSError:
         pass
+
+
+_PROCESSOR = "processor version"
+
+
+def _differences(known: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """In what an unfinished job's identity is another one; of another processor's only what both have."""
+    if not known:
+        return []
+    names = {str(of.get(_PROCESSOR, "")).split(" ")[0] for of in (known, wanted)}
+    left_out = {_PROCESSOR, "models"} if len(names) > 1 else set()
+    changed = sorted(key for key in wanted if key in known and known[key] != wanted[key] and key not in left_out)
+    return [*(["processor"] if left_out else []), *changed] or ["version of framelane"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -89,7 +90,9 @@ class Encoding:
         finally:
             if writer is not None:
                 writer.abandon()
-                rows.close()
+            if rows is not None:
+                with contextlib.suppress(OSError):  # what is left in its buffer may find the disk full a second time
+                    rows.close()
 
     def _close_segment(self, writer: SegmentWriter, rows: Any, checkpoint: Checkpoint) -> None:
         info = writer.close()

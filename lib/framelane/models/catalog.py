@@ -124,6 +124,16 @@ class Entry(_Frozen):
         return self.bytes / 1e6 if self.bytes else self.about_mb
 
     @property
+    def checkable(self) -> bool:
+        """Whether its publisher says what its content must be: a hub does so for every file."""
+        return self.hub is not None or self.published is not None
+
+    @property
+    def fetch_command(self) -> str:
+        """The command that fetches it, with what must be said for it."""
+        return f"framelane models fetch {self.name}{'' if self.checkable else ' --trust'}"
+
+    @property
     def size(self) -> str:
         """The size as words: ``"97 MB"``."""
         return f"{self.megabytes:.0f} MB" if self.megabytes else "size not known"

@@ -51,11 +51,13 @@ class Job:
         name: of the model, for the command in error sentences.
         address: where the file is.
         size: its bytes, if known.
+        command: what is run to try again; "" is to fetch the model by its name.
     """
 
     name: str
     address: str
     size: int | None = None
+    command: str = ""
 
     @property
     def host(self) -> str:
@@ -65,7 +67,7 @@ class Job:
     @property
     def retry(self) -> str:
         """What to do when it failed."""
-        return f"run: framelane models fetch {self.name}"
+        return f"run: {self.command or f'framelane models fetch {self.name}'}"
 
 
 def download(job: Job, part: Path, notify: Notify | None = None) -> None:

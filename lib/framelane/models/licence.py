@@ -45,7 +45,7 @@ def require(entry: Entry) -> None:
     if not accepted(entry):
         raise UsageError(
             f"The weights of {entry.name} are under {entry.licence}. {entry.terms} Who agrees runs: "
-            f"framelane models fetch {entry.name} --accept-licence"
+            f"{entry.fetch_command} --accept-licence"
         )
 
 

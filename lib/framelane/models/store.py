@@ -34,6 +34,9 @@ class Row:
         state: how it is found on this machine.
         default: whether ``models fetch`` without a name brings it.
         notice: what must be said aloud when it is used, or None.
+        about: what it is, in a few words.
+        command: what fetches it.
+        asks: what must be said once before it is fetched: ``"--trust"``, ``"--accept-licence"``, or None.
     """
 
     name: str
@@ -45,6 +48,9 @@ class Row:
     state: State
     default: bool
     notice: str | None
+    about: str
+    command: str
+    asks: str | None
 
 
 def resolve(name: str, fetch: bool = True, notify: Notify | None = None) -> Path:
@@ -62,7 +68,7 @@ def resolve(name: str, fetch: bool = True, notify: Notify | None = None) -> Path
     entry = get(name)
     licence.require(entry)
     found = _state(entry, fresh=False)
-    if found is State.MISSING and fetch and not entry.embedded and _can_be_checked(entry):
+    if found is State.MISSING and fetch and not entry.embedded and entry.checkable:
         path = _fetch(entry, notify)
     elif found is State.PRESENT:
         path = _location(entry)
@@ -111,7 +117,7 @@ def fetch(
     found = check(name)
     if entry.embedded or (found is State.PRESENT and not force):
         return resolve(name, fetch=False, notify=notify)
-    if not (_can_be_checked(entry) or trust):
+    if not (entry.checkable or trust):
         raise FramelaneError(_complaint(entry, State.UNTRUSTED if found is State.UNTRUSTED else State.MISSING))
     if trust and found is State.UNTRUSTED and not force:
         path = _location(entry)
@@ -161,9 +167,19 @@ def table(fresh: bool = False) -> list[Row]:
             _state(entry, fresh),
             entry.default,
             entry.notice,
+            entry.about,
+            entry.fetch_command,
+            _asks(entry),
         )
         for entry in entries()
     ]
+
+
+def _asks(entry: Entry) -> str | None:
+    """What a model wants to hear before it is fetched."""
+    if not licence.accepted(entry):
+        return "--accept-licence"
+    return None if entry.checkable else "--trust"
 
 
 def _state(entry: Entry, fresh: bool) -> State:
@@ -204,10 +220,6 @@ def _wanted(entry: Entry) -> str | None:
     return str(recorded) if recorded and entry.url and known.get("address") == entry.url.address else None
 
 
-def _can_be_checked(entry: Entry) -> bool:
-    return entry.hub is not None or entry.published is not None
-
-
 def _trusted(entry: Entry) -> Path:
     return files.folder() / "trusted" / f"{entry.name}.json"
 
@@ -235,7 +247,7 @@ def _fetch_url(entry: Entry, url: Url, notify: Notify | None) -> Path:
         notify(f"Fetching {entry.name} ({entry.size}) from {url.address}.")
     with files.fetching(entry.name) as temporary:
         part = temporary / f"{target.name}.part"
-        download(Job(entry.name, url.address, entry.bytes), part, notify)
+        download(Job(entry.name, url.address, entry.bytes, entry.fetch_command), part, notify)
         found = files.expect(part, entry.published or "", f"The file {url.file} of {entry.name}")
         files.place(part, target, found)
     if entry.published is None:
@@ -250,7 +262,7 @@ def _complaint(entry: Entry, state: State) -> str:
         command += " --force, for the published one, or the same with --from FILE --trust, for your own"
     remedy = "it ships with framelane, so install framelane again" if entry.embedded else f"run: {command}"
     path = _location(entry)
-    if state is State.MISSING and not _can_be_checked(entry):
+    if state is State.MISSING and not entry.checkable:
         address = entry.url.address if entry.url else ""
         return (
             f"The weights of {entry.name} are missing, and are not fetched by themselves: their publisher names no digest "

@@ -15,6 +15,7 @@ from typing import Any
 from framelane.errors import FramelaneError, UsageError, chain
 from framelane.video import gif_search as search
 from framelane.video.clip import Clip, probe
+from framelane.video.disk import writing
 from framelane.video.gif_filters import TICK, FilterChain
 from framelane.video.gif_search import Shape
 from framelane.video.gif_source import Stretch, find_stretch, height_for, sampled, shown_size, ticks
@@ -97,7 +98,8 @@ def make_gif(
         stretch, notes = find_stretch(clip, start, seconds)
         maker = _Maker(clip, stretch, output, max_bytes, notify)
         try:
-            return maker.search(_best(clip, stretch, width, min(fps, _FASTEST)), notes)
+            with writing(output):
+                return maker.search(_best(clip, stretch, width, min(fps, _FASTEST)), notes)
         finally:
             maker.clean()
     except (av.error.FFmpegError, OSError) as error:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from framelane.errors import FramelaneError
+from framelane.video.disk import write_error
 from framelane.video.encoders import SESSIONS, Session, SessionRefused
 from framelane.video.encoders.pictures import fit
-from framelane.video.encoders.spec import EncodeSpec, encode_spec, write_error
+from framelane.video.encoders.spec import EncodeSpec, encode_spec
 from framelane.video.frames import FrameBatch
 
 __all__ = [

@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
+from framelane.video.disk import write_error
 from framelane.video.encoders.options import encoder_options
-from framelane.video.encoders.spec import EncodeSpec, write_error
+from framelane.video.encoders.spec import EncodeSpec
 from framelane.video.frames import FrameBatch
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from framelane.errors import FramelaneError
+from framelane.video.disk import write_error
 from framelane.video.encoders.base import Session
 from framelane.video.encoders.options import ffmpeg_command
 from framelane.video.encoders.pictures import HostPictures
 from framelane.video.encoders.refusal import SessionRefused, refusal
-from framelane.video.encoders.spec import EncodeSpec, write_error
+from framelane.video.encoders.spec import EncodeSpec
 from framelane.video.ffmpeg import Watch, end, program_version
 from framelane.video.frames import FrameBatch
 

@@ -12,12 +12,13 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from framelane.video.disk import write_error
 from framelane.video.encoders.base import Session
 from framelane.video.encoders.options import metadata_filter, nvcodec_options
 from framelane.video.encoders.pictures import DevicePictures, in_one_piece
 from framelane.video.encoders.refusal import refusal
 from framelane.video.encoders.ring import REORDERED
-from framelane.video.encoders.spec import EncodeSpec, write_error
+from framelane.video.encoders.spec import EncodeSpec
 from framelane.video.frames import FrameBatch
 from framelane.video.surface import Surface
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
-from framelane.errors import FramelaneError, chain
 from framelane.video.clip import Clip
 from framelane.video.colour import ColourTags
 
@@ -186,13 +183,3 @@ def _lost(clip: Clip, touches: bool, kept: bool) -> list[str]:
 
 def _pad(clip: Clip) -> tuple[int, int]:
     return (clip.width % 2, clip.height % 2)
-
-
-def write_error(path: Path, error: BaseException, action: str = "written") -> FramelaneError:
-    """The sentence for an error of writing to ``path``."""
-    if getattr(error, "errno", None) == errno.ENOSPC:
-        return FramelaneError(
-            f"The disk is full: {path} could not be {action}. Free some space and run the same command again; "
-            "finished segments are kept."
-        )
-    return FramelaneError(f"{path} could not be {action} ({chain(error)}).")
