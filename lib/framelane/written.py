@@ -7,6 +7,7 @@ nothing at all, and that is said.
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -81,6 +82,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UsageError(f"The settings file {path} cannot be read as YAML: {first}.") from error
     if data is None:
         return {}
+    try:
+        json.dumps(data, default=str, skipkeys=True)
+    except ValueError as error:  # found by the encoder: nothing else here follows an alias
+        raise UsageError(
+            f"The settings file {path} contains itself: an alias (*) stands inside its anchor (&)."
+        ) from error
     if isinstance(data, dict):
         data = {key: {} if value is None and key in Settings.model_fields else value for key, value in data.items()}
     if not isinstance(data, dict):

@@ -100,6 +100,12 @@ def test_bad_yaml(tmp_path, content, says):
     refused(2, "run", "copy", STREET, "-o", tmp_path / "o.mp4", "--config", config, says=says)
 
 
+def test_yaml_that_contains_itself(tmp_path):
+    config = tmp_path / "mine.yaml"
+    config.write_text("depth: &a {depth: *a}\n")
+    refused(2, "run", "copy", STREET, "-o", tmp_path / "o.mp4", "--config", config, says="contains itself")
+
+
 def test_missing_yaml(tmp_path):
     refused(2, "run", "copy", STREET, "-o", tmp_path / "o.mp4", "--config", tmp_path / "no.yaml", says="does not exist")
 

@@ -67,7 +67,8 @@ def run(
         raise UsageError(f"The events file {events} is also the clip, the output or the settings; choose another name.")
     with event_sink(events) as sink:
         if not restart and (standing := _finished(clip, processor, output, loaded)):
-            sink(Event(event="done", output=str(output), frames=standing["frames"], seconds=0.0, avg_fps=0.0))
+            if events:
+                sink(Event(event="done", output=str(output), frames=standing["frames"], seconds=0.0, avg_fps=0.0))
             tell(f"{output} is finished already; --restart does it again.")
             return
         result = runner.process_video(
