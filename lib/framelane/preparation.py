@@ -26,7 +26,7 @@ from framelane.errors import Cancelled, FramelaneError, UsageError
 from framelane.memory import keep_memory_flat
 from framelane.processors.base import Context, OutputSpec, Processor
 from framelane.sections.output import OutputSettings
-from framelane.video.aria import as_clip
+from framelane.video.aria import Converted, as_clip, is_recording
 from framelane.video.clip import Clip, fingerprint, probe, require_file
 from framelane.video.colour import resized
 from framelane.video.encoders import cpu_encoder
@@ -119,8 +119,9 @@ def prepare(
     """
     wanted, listener = options or PrepareOptions(), progress or (lambda _: None)
     try:
-        with as_clip(Path(clip), Path(output)) as source:
-            return _Preparation(source, Path(output), wanted, listener, cancel or threading.Event()).run()
+        work = _Preparation(Path(clip), Path(output), wanted, listener, cancel or threading.Event())
+        with as_clip(work.given, work.output, work.check, work.cancel) as made:
+            return work.run(made)
     except KeyboardInterrupt as interrupt:
         error = Cancelled("Cancelled; what is finished is kept, and the same command goes on from there.")
         listener(Event(event="cancelled", message=str(error)))
@@ -157,16 +158,25 @@ class _Preparation:
         listener: Callable[[Event], None],
         cancel: threading.Event,
     ) -> None:
-        self.source, self.options, self.listener, self.cancel = source, options, listener, cancel
+        self.given = self.source = source
+        self.options, self.listener, self.cancel = options, listener, cancel
         self.output = _base(source, output, options.piece_seconds is not None)
         self.notes = Notes(listener)
         self.started = time.monotonic()
 
-    def run(self) -> Prepared:
+    def check(self) -> None:
+        """Refuse what cannot be made; nothing is started."""
         keep_memory_flat()
-        require_file(self.source)
-        check_output(self.output, self.source, gif=False, overwrite=self.options.overwrite)
+        require_file(self.given)
+        check_output(self.output, self.given, gif=False, overwrite=self.options.overwrite)
         self._check_pieces()
+        if is_recording(self.given):
+            check_disk(self.output, self.given, self.options.min_free_mb)
+            self.listener(Event(event="converting", message=f"making a clip of the recording {self.given.name}"))
+
+    def run(self, made: Converted) -> Prepared:
+        """Prepare what was given, or the clip that was made of it."""
+        self.source, self.left_out = made.path, made.left_out
         self.clip = probe(self.source)
         check_disk(self.output, self.source, self.options.min_free_mb)
         self.size = working_size(self.clip, self.options.height)
@@ -189,6 +199,11 @@ class _Preparation:
             self.notes.degrade(sentence)
         if self.clip.left_out:
             self.notes.warn(f"Not carried over: {', '.join(self.clip.left_out)}.")
+        if self.left_out:
+            self.notes.warn(
+                f"{self.left_out} of the recording's pictures are left out: they cannot be decoded, or are not later than "
+                "the one before."
+            )
         return replace(spec, keyframes=max(1, round(wanted.keyframe_seconds * float(self.clip.rate))))
 
     def _identity(self) -> dict[str, Any]:
@@ -201,7 +216,7 @@ class _Preparation:
         reader: Reader = open_reader(self.clip, usable_cores())
         resumed = sum(segment.record.info.frames for segment in done)
         self._made_with = {
-            "clip": str(self.source), "output": str(self.output), "processor": "prepare", "device": "cpu",
+            "clip": str(self.given), "output": str(self.output), "processor": "prepare", "device": "cpu",
             "decoder": reader.decoder, "encoder": f"{self.spec.encoder} {self.spec.preset} crf {self.spec.quality}",
             "size": list(self.small.display_size),
         }  # fmt: skip

@@ -88,7 +88,7 @@ def _show(progress: Any, task: Any, event: Event, console: Any) -> None:
     elif kind == "batch":
         if event.get("state") != "running" and event.get("message"):
             console.print(asked_for(event["message"]), markup=False, highlight=False)
-    elif kind in ("sealing", "measuring"):
+    elif kind in ("sealing", "measuring", "converting"):
         progress.update(task, description=asked_for(event["message"]))
 
 
