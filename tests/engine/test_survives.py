@@ -44,6 +44,7 @@ def command(processor, clip, output, events, *more):
         str(output),
         "--events",
         str(events),
+        "--restart",  # what came to its end before it was killed is done again
         *sets,
     ]
 
