@@ -44,7 +44,7 @@ def test_the_tour(name, language, scheme, here, monkeypatch):
         tour.moves()
         _usable(tour)
         tour.keep("dashboard")
-        tour.sees(pattern(_("{job} is done: {frames} frames in {time}.")))
+        tour.sees(pattern(_("{job} is done: {frames} frames in {seconds} s.")))
         tour.frame()
         tour.press(_("Cancel"))
         tour.sees(pattern(_("Run the cell again to go on where it stopped.")))
@@ -152,7 +152,7 @@ def test_the_keyboard_alone_is_enough(name, here):
         tour.button("Accept").wait_for()
         tour.tab_to(re.compile("^.?Accept$"))
         page.keyboard.press("Space")
-        tour.sees(pattern("{job} is done: {frames} frames in {time}."))
+        tour.sees(pattern("{job} is done: {frames} frames in {seconds} s."))
         tour.tab_to(re.compile(r"^Before ← → after \(%\)$"))
         before = tour.output.locator(".fl-pair i").bounding_box()["x"]
         page.keyboard.press("ArrowRight")
