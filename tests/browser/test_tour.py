@@ -114,8 +114,12 @@ def _looks(tour):
     tour.keep("retried")
 
 
+# JupyterLab 3's own editor, which stands before the output, keeps Tab for itself, after Escape too: nobody comes past it.
+_TRAPPED = pytest.mark.xfail(reason="JupyterLab 3's editor keeps Tab for itself", raises=AssertionError, strict=True)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["lab4", "lab3"])
+@pytest.mark.parametrize("name", ["lab4", pytest.param("lab3", marks=_TRAPPED)])
 def test_the_keyboard_alone_is_enough(name, here):
     """From the folder's cell to the first frames and to the end of the batch, without the mouse; the focus is seen."""
     env = environment(name)
