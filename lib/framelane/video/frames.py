@@ -230,6 +230,14 @@ class FrameBatch:
             _offset=self._offset + start,
         )
 
+    def alone(self, place: int) -> FrameBatch:
+        """The frame at ``place`` as a batch of one, to be kept until later ones are known.
+
+        It holds the frame as decoded and the one before it: RGB of all frames that wait would take twice the memory, so it
+        is converted again where it is asked for.
+        """
+        return replace(self.slice(place, place + 1), earlier=(), _drawn=None, _pixels=None, _offset=0)
+
 
 def thumbnail(frame: Any, layout: Layout, long_side: int) -> np.ndarray:
     """A small grey picture of a decoded frame, as displayed.

@@ -139,9 +139,7 @@ class Attention(Processor):
     def commit(self, batch: FrameBatch, inferred: Inferred) -> list[FrameBatch]:
         """Queue the frames and give back those whose maps and boxes are known."""
         for index, step in enumerate(inferred.steps):
-            frame = batch.slice(index, index + 1)
-            # Converted again when drawn: RGB of all frames that wait for their window would take twice the memory.
-            frame = replace(frame.replace(planes=frame.planes), earlier=())
+            frame = batch.alone(index)
             sampled, same_as = index in inferred.looked, inferred.same_as.get(index)
             item = Pending(frame, step, sampled, inferred.detections.get(index), same_as)
             self.waiting.append(item)

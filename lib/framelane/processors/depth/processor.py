@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +131,7 @@ class Depth(Processor):
         for index, step in enumerate(inferred.steps):
             if step.cut:
                 self._end_scene()
-            frame = batch.slice(index, index + 1)
-            # Converted again when drawn: RGB of all frames that wait would take twice the memory.
-            frame = replace(frame.replace(planes=frame.planes), earlier=())
+            frame = batch.alone(index)
             item = Pending(frame, step, False, inferred.detections.get(index), inferred.same_as.get(index))
             self.waiting.append((item, Frame(item.index, item.time, step, inferred.depths.get(index))))
             self.boxes.track(item)

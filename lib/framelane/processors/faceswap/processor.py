@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from framelane.processors.faceswap.compose import composed, swapped
 from framelane.processors.faceswap.figures import fold
 from framelane.processors.faceswap.quality import Quality
 from framelane.processors.faceswap.swapper import Patch, Refused, Wish
+from framelane.processors.waiting import Waiting
 from framelane.provenance import Provenance
 from framelane.schema import Settings
 from framelane.sections.faceswap import FaceswapSettings
@@ -53,20 +54,6 @@ class _Look:
     index: int
     scene: int
     sights: list[Sight]
-
-
-@dataclass(frozen=True)
-class _Waiting:
-    frame: FrameBatch
-    scene: int
-
-    @property
-    def index(self) -> int:
-        return self.frame.first_index
-
-    @property
-    def time(self) -> float:
-        return self.frame.times[0]
 
 
 @dataclass(frozen=True)
@@ -116,7 +103,7 @@ class Faceswap(Processor):
         self.ahead = min(64, max(ceil(max(self.gap, self.width) * rate), self.every))
         self.tracks = FaceTracks(rate=rate / self.every, threshold=self.options.detection_threshold)
         self.quality = Quality(self.finder, [rule.source for rule in self.chooser.rules], rate)
-        self.waiting: deque[_Waiting] = deque()
+        self.waiting: deque[Waiting] = deque()
         self.looks: deque[_Look] = deque()
         self.scene, self.released = 0, -1
         return OutputSpec(touches=True)
@@ -139,12 +126,10 @@ class Faceswap(Processor):
     def commit(self, batch: FrameBatch, inferred: Inferred) -> list[FrameBatch]:
         """Queue the frames and give back those that enough later ones are known of."""
         for place in range(len(batch)):
-            frame = batch.slice(place, place + 1)
-            # Converted again when drawn on: RGB of all frames that wait would take twice the memory.
-            frame = replace(frame.replace(planes=frame.planes), earlier=())
+            frame = batch.alone(place)
             cut = place in inferred.cuts
             self.scene = frame.first_index if cut else self.scene
-            self.waiting.append(_Waiting(frame, self.scene))
+            self.waiting.append(Waiting(frame, self.scene))
             time = frame.times[0]
             if place in inferred.faces:
                 seen = self.tracks.update(frame.first_index, time, inferred.faces[place], cut=cut)
@@ -172,7 +157,7 @@ class Faceswap(Processor):
         size = max(1, self.context.settings.hardware.batch_size)
         return [done for start in range(0, len(ready), size) for done in self._finish(ready[start : start + size])]
 
-    def _plan(self, item: _Waiting) -> _Planned:
+    def _plan(self, item: Waiting) -> _Planned:
         """Which faces of a frame are replaced, and where they are."""
         near = [x for x in self.looks if x.scene == item.scene and abs(x.index - item.index) <= self.ahead]
         around = joined(sight for look in near for sight in look.sights)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from framelane.processors.pose.figures import Fold, row
 from framelane.processors.pose.lane import Lane
 from framelane.processors.pose.picture import Picture
 from framelane.processors.pose.sources import open_estimator
+from framelane.processors.waiting import Waiting
 from framelane.sections.pose import PoseSettings
 from framelane.video.clip import Clip
 from framelane.video.frames import FrameBatch
@@ -37,20 +38,6 @@ class Inferred:
     steps: list[Step]
     people: dict[int, Any]
     same_as: dict[int, int]
-
-
-@dataclass(frozen=True)
-class _Waiting:
-    frame: FrameBatch
-    scene: int
-
-    @property
-    def index(self) -> int:
-        return self.frame.first_index
-
-    @property
-    def time(self) -> float:
-        return self.frame.times[0]
 
 
 class Pose(Processor):
@@ -75,7 +62,7 @@ class Pose(Processor):
         self.history = history(self.every)
         self.lane = Lane(options, rate=rate, every=self.every)
         self.picture = Picture(options, clip.display_size[::-1], self.estimator.name)
-        self.waiting: deque[_Waiting] = deque()
+        self.waiting: deque[Waiting] = deque()
         self.scene, self.released = 0, -1
         return OutputSpec(touches=True)
 
@@ -99,11 +86,9 @@ class Pose(Processor):
     def commit(self, batch: FrameBatch, inferred: Inferred) -> list[FrameBatch]:
         """Queue the frames and give back those that enough later ones are known of."""
         for place, step in enumerate(inferred.steps):
-            frame = batch.slice(place, place + 1)
-            # Converted again when drawn on: RGB of all frames that wait would take twice the memory.
-            frame = replace(frame.replace(planes=frame.planes), earlier=())
+            frame = batch.alone(place)
             self.scene = frame.first_index if step.cut else self.scene
-            item = _Waiting(frame, self.scene)
+            item = Waiting(frame, self.scene)
             self.waiting.append(item)
             self.lane.give(
                 item.index,
@@ -129,7 +114,7 @@ class Pose(Processor):
             self.released = item.index
         return done
 
-    def _finish(self, item: _Waiting) -> FrameBatch:
+    def _finish(self, item: Waiting) -> FrameBatch:
         """Fill, smooth, draw and note one frame."""
         people = self.lane.take(item.index, item.time, item.scene)
         drawn = self.picture.draw(item.frame.rgb[0], people)
