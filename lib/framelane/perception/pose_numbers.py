@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from framelane.perception.smoothing import theil_sen
+
 Box = tuple[float, float, float, float]
 Floats = NDArray[np.float64]
 
@@ -46,14 +48,8 @@ class _Trace:
 
 
 def _straight_on(times: Floats, places: Floats, moment: float) -> Floats:
-    """Where a straight line through places, (n, 2), leads; up to a quarter of them may lie anywhere.
-
-    The line is Theil's and Sen's (Sen 1968, JASA 63:1379): the median of the slopes between all pairs.
-    """
-    one, other = np.triu_indices(len(times), 1)
-    steps = (times[other] - times[one])[:, None]
-    pace = np.median((places[other] - places[one]) / steps, axis=0) if len(one) else np.zeros(2)
-    start: Floats = np.median(places - pace * (times - moment)[:, None], axis=0)
+    """Where a straight line through places, (n, 2), leads; up to a quarter of them may lie anywhere."""
+    start: Floats = np.median(places - theil_sen(times, places) * (times - moment)[:, None], axis=0)
     return start
 
 

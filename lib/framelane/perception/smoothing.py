@@ -13,6 +13,27 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
+def theil_sen(times: Floats, values: Floats) -> Floats:
+    """Change a second: the median of the slopes of all pairs, which outliers up to 29 % cannot move.
+
+    Theil 1950; Sen 1968, JASA 63:1379. ``scipy.stats.theilslopes`` is the same for one column, with intervals that cost
+    more than the slope.
+
+    Args:
+        times: seconds, rising, ``(n,)``.
+        values: ``(n, k)``.
+
+    Returns:
+        ``(k,)``; zeros where no two observations lie apart in time.
+    """
+    earlier, later = np.triu_indices(len(times), 1)
+    apart = times[later] - times[earlier]
+    kept = apart > 1e-6
+    if not kept.any():
+        return np.zeros(values.shape[1])
+    return np.asarray(np.median((values[later] - values[earlier])[kept] / apart[kept, None], axis=0))
+
+
 def weights(times: Sequence[float], moment: float, width: float) -> Floats:
     """How much each observation counts in the smoothed value at a moment: LOESS (Cleveland 1979, JASA 74:829, eq. 2-4).
 

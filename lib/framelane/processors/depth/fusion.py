@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from framelane.perception.lanes import Track
+from framelane.perception.smoothing import theil_sen
 
 Side = Literal["left", "centre", "right"]
 MARGIN = 0.2
@@ -105,7 +106,7 @@ def bearing(box: tuple[float, float, float, float], width: int, fov: float | Non
 
 
 def slope(samples: list[tuple[float, float]]) -> float | None:
-    """Change a second: the median of the slopes of all pairs (Theil, 1950; Sen, 1968), which outliers cannot move.
+    """Change a second, see :func:`~framelane.perception.smoothing.theil_sen`.
 
     Args:
         samples: (seconds, value), oldest first.
@@ -115,11 +116,8 @@ def slope(samples: list[tuple[float, float]]) -> float | None:
     """
     if len(samples) < _FEWEST or samples[-1][0] - samples[0][0] < _LEAST_S - 1e-6:
         return None
-    time, value = np.array(samples, np.float64).T
-    earlier, later = np.triu_indices(len(samples), 1)
-    apart = time[later] - time[earlier]
-    kept = apart > 1e-6
-    return float(np.median((value[later] - value[earlier])[kept] / apart[kept]))
+    past = np.array(samples, np.float64)
+    return float(theil_sen(past[:, 0], past[:, 1:])[0])
 
 
 def is_sure(samples: list[tuple[float, float]], slope_: float, span: float) -> bool:
