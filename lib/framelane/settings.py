@@ -26,7 +26,7 @@ from framelane.schema import Settings, fields
 from framelane.written import as_list, parse_assignment, read_yaml
 
 __all__ = [
-    "MACHINE", "Loaded", "OwnLayer", "fields", "flatten", "load", "names", "parse_assignment", "profile_limits",
+    "MACHINE", "Loaded", "OwnLayer", "flatten", "load", "names", "parse_assignment", "profile_limits",
     "profile_values", "read_yaml", "replaced",
 ]  # fmt: skip
 

@@ -24,7 +24,7 @@ from framelane import settings
 from framelane.container import memory, usable_cores
 from framelane.errors import FramelaneError, UsageError
 from framelane.gpu import find_gpu
-from framelane.schema import Settings
+from framelane.schema import Settings, fields
 
 VARIABLE = "FRAMELANE_MACHINE"
 
@@ -188,7 +188,7 @@ def checked(values: Mapping[str, Any]) -> dict[str, Any]:
             raise UsageError(f"{key!r} may not stand there; what may is {', '.join(sorted(TUNABLE))}.")
     if "profile" in values and values["profile"] not in settings.names("profiles"):
         raise UsageError(f"profile: {values['profile']!r} is unknown.")
-    blank = settings.Loaded(Settings(), {key: "default" for key, _ in settings.fields()})
+    blank = settings.Loaded(Settings(), {key: "default" for key, _ in fields()})
     settings.replaced(blank, values, "this machine")
     return dict(values)
 

@@ -13,6 +13,7 @@ from cli.test_bad_input import FAST, framelane
 from framelane import settings
 from framelane.models import catalog
 from framelane.processors import shipped
+from framelane.schema import fields
 from support.batches import cut
 from support.clips import STREET, WALKER
 
@@ -47,7 +48,7 @@ def test_print_settings_says_where_each_value_comes_from(tmp_path):
         "--set", "gif.max_mb=2",
     )  # fmt: skip
     lines = {line.split()[0]: line for line in done.stdout.splitlines()}
-    assert set(lines) == {key for key, _ in settings.fields()}
+    assert set(lines) == {key for key, _ in fields()}
     assert re.search(r"gif.max_mb\s+2.0\s+the command line", lines["gif.max_mb"])
     assert re.search(r"sample_fps\s+3.0\s+.*mine.yaml", lines["attention.sample_fps"])
     assert re.search(r"detect_every\s+3\s+mode fast", lines["attention.detect_every"])

@@ -17,7 +17,8 @@ from framelane.errors import Cancelled, FramelaneError
 from framelane.jobs import remembered as store
 from framelane.jobs.figures import Observation, fit, gif_megapixels, observe
 from framelane.jobs.measure import cut_head, measure
-from framelane.settings import fields, flatten, load
+from framelane.schema import fields
+from framelane.settings import flatten, load
 from framelane.video.clip import probe
 from support import processors  # noqa: F401  registers "copy"
 from support.clips import STREET, WALKER

@@ -21,9 +21,8 @@ from framelane.processors.base import create
 from framelane.processors.faceswap import consent, host
 from framelane.processors.faceswap.label import Label
 from framelane.provenance import record_digest
-from framelane.schema import Settings
+from framelane.schema import Settings, fields
 from framelane.sections.faceswap import FaceswapSettings
-from framelane.settings import fields
 from support.clips import ffmpeg, needs_ffmpeg
 from support.swaps import CONSENT, cli, given, nothing_in, settings_of, sound, swap
 

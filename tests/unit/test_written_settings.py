@@ -7,7 +7,8 @@ import pytest
 from framelane import allowed
 from framelane.errors import UsageError
 from framelane.i18n import asked_for
-from framelane.settings import fields, load, parse_assignment
+from framelane.schema import fields
+from framelane.settings import load, parse_assignment
 
 TEXTS = [key for key, info in fields() if allowed.kind(info) == "text" and key not in ("mode", "profile")]
 

@@ -20,7 +20,8 @@ import yaml
 from framelane.errors import FramelaneError, UsageError
 from framelane.jobs.session import DEFAULT_BUDGET, parse_budget
 from framelane.jobs.walk import check_root
-from framelane.settings import Loaded, fields, load, parse_assignment
+from framelane.schema import fields
+from framelane.settings import Loaded, load, parse_assignment
 
 CONSENT = "faceswap.consent"
 _A_RESULT = Path("result.mp4")  # a name such as a clip's output has

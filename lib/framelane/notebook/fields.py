@@ -17,8 +17,8 @@ from pydantic.fields import FieldInfo
 
 from framelane.i18n import gettext as _
 from framelane.notebook.choice import assignment
-from framelane.schema import Settings
-from framelane.settings import fields, names
+from framelane.schema import Settings, fields
+from framelane.settings import names
 
 Kind = Literal["choice", "switch", "whole", "number", "colour", "text", "list", "data"]
 _BOUNDS = {Ge: ("low", "ge", False), Gt: ("low", "gt", True), Le: ("high", "le", False), Lt: ("high", "lt", True)}
