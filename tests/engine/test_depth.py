@@ -142,6 +142,16 @@ def test_a_cut_job_goes_on_with_equal_frames(tmp_path, planted):
     assert (tmp_path / "cut.objects.csv").read_text() == (tmp_path / "whole.objects.csv").read_text()
 
 
+def test_a_clip_with_nobody_in_it(tmp_path, planted):
+    """With depth and without objects: all frames come, the tables are there and empty, and nothing alerts."""
+    clip, events = write(Scene("empty", (), seconds=0.6), tmp_path / "in.mp4"), []
+    done = run(clip, tmp_path / "out.mp4", planted, progress=events.append)
+    assert done.report["frames"] == len(frame_hashes(done.output_path)) == 15
+    assert table(tmp_path / "out.mp4", "objects") == table(tmp_path / "out.mp4", "alerts") == []
+    assert done.report["metrics"]["tracks"] == 0
+    assert not [event for event in events if event["event"] == "alert"]
+
+
 def test_a_batch_goes_on_past_a_broken_clip(tmp_path, planted):
     """Through a real worker, as the command does: the batch's page is made of what this processor reports, too."""
     (tmp_path / "in").mkdir()
