@@ -56,6 +56,36 @@ def test_a_job_is_claimed_once_and_free_again_when_released(tmp_path, clock):
     assert b.take(ID)
 
 
+class WrittenUnderOurEyes(Files):
+    """Somebody else was faster, and writes the claim's content between our read of it and our look at its size."""
+
+    def __init__(self, content):
+        super().__init__(waits=(0.0,) * 3)
+        self.content_of_the_other = content
+        self.made = self.written = False
+
+    def open(self, path, mode):
+        if mode == "xb" and not self.made:
+            self.made = True
+            path.touch()
+        return super().open(path, mode)
+
+    def size(self, path):
+        if self.made and not self.written and path.suffix == ".json":
+            self.written = True
+            path.write_bytes(self.content_of_the_other)
+        return super().size(path)
+
+
+def test_who_is_second_reads_the_claim_while_it_is_being_written(tmp_path, clock):
+    other = machine(tmp_path / "theirs", "a", clock)
+    assert other.take(ID)
+    files = WrittenUnderOurEyes((tmp_path / "theirs" / f"{ID}.json").read_bytes())
+    assert machine(tmp_path / "ours", "b", clock, files).take(ID) is None
+    assert files.written
+    assert machine(tmp_path / "ours", "b", clock).holder(ID).owner.host == "a"
+
+
 def test_another_machines_claim_is_taken_over_only_after_standing_still_under_our_eyes(tmp_path, now, clock):
     a, b = machine(tmp_path, "a", clock), machine(tmp_path, "b", clock)
     claim = a.take(ID)

@@ -79,7 +79,7 @@ class Claim:
         return files.retry(path, passing(once))
 
     def _look(self, path: Path, files: Files) -> Link | None:
-        data = files.but(waits=()).read(path)
+        data = files.read_once(path)  # the retry around it has the patience, and begins from what is there then
         return None if data is None else link_of(path.name, data)
 
     def _mine(self, path: Path, files: Files) -> bool:

@@ -198,18 +198,22 @@ class Files:
         Raises:
             DriveGone: the storage does not answer.
         """
+        return self.retry(path, lambda: self.read_once(path))
 
-        def once() -> bytes | None:
-            try:
-                with self.open(path, "rb") as file:
-                    data = b"".join(iter(lambda: file.read(CHUNK), b""))
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-            if self.size(path) not in (len(data), None):
-                raise Unverified(path)  # the read ended early
-            return data
+    def read_once(self, path: Path) -> bytes | None:
+        """All of a small file, in one try; None where there is none.
 
-        return self.retry(path, once)
+        Raises:
+            OSError: as the storage answers; that passes, too, where the file grew while it was read.
+        """
+        try:
+            with self.open(path, "rb") as file:
+                data = b"".join(iter(lambda: file.read(CHUNK), b""))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if self.size(path) not in (len(data), None):
+            raise Unverified(path)  # the read ended early
+        return data
 
     def content(self, path: Path) -> Content | None:
         """Size and SHA-256 as read back, in one try; None where there is no file."""
