@@ -370,7 +370,7 @@ def test_on_a_failing_drive_there_is_never_more_than_one_holder(seed, rate):
 # -- real processes -----------------------------------------------------------------------------------------------------
 
 _RUNNER = """
-import sys, time, random
+import sys, time
 from pathlib import Path
 from framelane.jobs.ledger import JobRecord, Ledger
 from framelane.jobs.storage import ship
@@ -390,6 +390,7 @@ while not all(ledger.finished(identity) for identity in identities):
             print(f"did {identity}", flush=True)
             local = stage / f"{name}-{identity}"
             local.write_text(name + identity)
+            time.sleep(0.03)  # some work: who waits half a second for a claim's content still finds something to do
             content = ship(local, out / "sub" / f"{identity}.mp4")
             ledger.record(JobRecord(identity, "a", f"sub/{identity}.mp4", content.size, content.sha256, "copy"))
     time.sleep(0.01)
