@@ -278,13 +278,13 @@ def test_the_causal_camera_keeps_its_limits_and_its_subject():
     windows = np.array(windows)
     middle = (windows[:, 0] + windows[:, 2] / 2) / 303.75
     assert np.abs(np.diff(middle)).max() * 30 <= 1.5 * 1.01
-    assert np.abs(np.diff(middle, 3)).max() * 30**3 <= 2.1 * 10, "jerk is limited up to the step's rounding"
+    assert np.abs(np.diff(middle, 3)).max() * 30**3 <= 1.05 * 10
     assert (np.abs(x - windows[:, 0] - 152) < 152).all()
     before = camera.step(8.0, (100.0, 300.0), 1.0, cut=True)
     assert before.x == pytest.approx(max(0.0, 100 - 152), abs=1), "a cut is jumped, not panned"
 
 
-@pytest.mark.parametrize(("zoom_max", "rounding"), [(1.0, 2.1), (1.6, 4.0)])  # a zoom moves the edge that it stops at
+@pytest.mark.parametrize(("zoom_max", "rounding"), [(1.0, 1.05), (1.6, 1.05)])
 def test_the_causal_camera_stops_softly_at_the_frames_edge(zoom_max, rounding):
     """The subject walks out of reach on both sides; the window must not run into the edge."""
     camera = CausalCamera(FRAME, LIMITS, FollowSettings(zoom_max=zoom_max))

@@ -8,26 +8,32 @@ import numpy as np
 
 from framelane.processors.follow.crop import Window
 from framelane.processors.follow.framing import Framing
-from framelane.processors.follow.path import Limits
+from framelane.processors.follow.path import ZOOM, Limits
 from framelane.sections.follow import FollowSettings
 
 _HASTE = 2.5  # 1/s: how quickly a distance is made up
 _BRAKE_S = 0.8
-_ZOOM_S = 2.0  # time constant of the zoom
+_ZOOM_S = 2.0  # time constant of coming closer
 _TRUST_S = 0.25  # of the speed that is measured
 
 
 @dataclass
 class _Axis:
-    """One axis in window widths: position, speed and acceleration, each changed only as fast as the next allows."""
+    """Position, speed and acceleration of one axis in window widths, or of the zoom in its logarithm.
+
+    Each changes only as fast as the next allows.
+    """
 
     limits: Limits
     place: float = 0.0
     speed: float = 0.0
     push: float = 0.0
 
-    def step(self, target: float, drift: float, dt: float, low: float, high: float) -> None:
-        """Move for ``dt`` seconds towards ``target``, which itself moves at ``drift``, short of ``low`` and ``high``."""
+    def step(self, target: float, drift: float, dt: float, low: float, high: float, closing: float = 0.0) -> None:
+        """Move for ``dt`` seconds towards ``target``, which itself moves at ``drift``, short of ``low`` and ``high``.
+
+        Those come nearer to each other, at ``closing`` each, where the window grows.
+        """
         limits = self.limits
         gap = target - self.place
         # As fast as it can still brake, v = sqrt(2 a d), with some of the acceleration kept back; and the same a level
@@ -37,33 +43,37 @@ class _Axis:
         push = _towards(wanted - self.speed, 2 * _HASTE, 0.7 * limits.jerk)
         push = float(np.clip(push, -limits.acceleration, limits.acceleration))
         jerk = float(np.clip((push - self.push) / dt, -limits.jerk, limits.jerk))
-        jerk = self._stopping(jerk, dt, high, 1)
-        jerk = self._stopping(jerk, dt, low, -1)
+        jerk = self._stopping(jerk, dt, high, 1, closing)
+        jerk = self._stopping(jerk, dt, low, -1, closing)
         self.place, self.speed, self.push = self._after(jerk, dt)
 
-    def stop_at(self, low: float, high: float) -> None:
-        """The frame's edge itself, where it comes nearer (the window grows) faster than the camera can give way."""
+    def stop_at(self, low: float, high: float, closing: float = 0.0) -> None:
+        """The frame's edge itself, where it comes nearer faster than the camera can give way: it moves with the edge."""
         if not low <= self.place <= high:
-            self.place, self.speed, self.push = min(max(self.place, low), max(low, high)), 0.0, 0.0
+            side = 1 if self.place > high else -1
+            self.place, self.speed, self.push = min(max(self.place, low), max(low, high)), -side * closing, 0.0
 
     def _after(self, jerk: float, dt: float) -> tuple[float, float, float]:
         push = self.push + jerk * dt
         speed = float(np.clip(self.speed + push * dt, -self.limits.speed, self.limits.speed))
         return self.place + speed * dt, speed, push
 
-    def _stopping(self, jerk: float, dt: float, edge: float, side: int) -> float:
+    def _stopping(self, jerk: float, dt: float, edge: float, side: int, closing: float) -> float:
         """The jerk nearest to the wanted one after which the camera can still stop before an edge; else it brakes."""
         hardest = -side * self.limits.jerk
-        if self._stops(jerk, dt, edge, side) or not self._stops(hardest, dt, edge, side):
-            return jerk if self._stops(jerk, dt, edge, side) else hardest
+        if self._stops(jerk, dt, edge, side, closing):
+            return jerk
+        if not self._stops(hardest, dt, edge, side, closing):
+            return hardest
         safe = hardest
         for _ in range(8):
             tried = (safe + jerk) / 2
-            safe, jerk = (tried, jerk) if self._stops(tried, dt, edge, side) else (safe, tried)
+            safe, jerk = (tried, jerk) if self._stops(tried, dt, edge, side, closing) else (safe, tried)
         return safe
 
-    def _stops(self, jerk: float, dt: float, edge: float, side: int) -> bool:
+    def _stops(self, jerk: float, dt: float, edge: float, side: int, closing: float) -> bool:
         place, speed, push = (side * value for value in self._after(jerk, dt))
+        speed += max(0.0, closing)  # as seen from the edge, which need not go on receding
         return place + _stopping_distance(speed, push, self.limits) + max(0.0, speed) * dt <= side * edge
 
 
@@ -99,7 +109,8 @@ class CausalCamera:
     limits: Limits
     options: FollowSettings
     _axes: list[_Axis] = field(default_factory=list)
-    _zoom: float = 0.0
+    _zoom: _Axis = field(default_factory=lambda: _Axis(ZOOM))
+    _close: float = 1.0
     _time: float | None = None
     _seen: tuple[float, tuple[float, float]] | None = None
     _drift: tuple[float, float] = (0.0, 0.0)
@@ -119,17 +130,20 @@ class CausalCamera:
         dt = 0.0 if self._time is None or cut else max(1e-3, time - self._time)
         self._time = time
         self._measure(time, place, unit)
-        self._approach(certainty if place else 0.0, dt)
-        size = tuple(side / self._zoom for side in self.framing.widest)
+        if dt:
+            self._approach(certainty if place else 0.0, dt)
+        size = tuple(side / float(np.exp(self._zoom.place)) for side in self.framing.widest)
         edges = []
         for axis in (0, 1):
             own = self._axes[axis]
+            own.limits = self.limits.scaled(size[0] / unit)  # they are in widths of the window as it is
             low, high = size[axis] / 2 / unit, (self.framing.frame[axis] - size[axis] / 2) / unit
+            closing = -low * self._zoom.speed
             if dt and high > low:
                 target, drift = self._target(axis, size[axis] / unit, own.place, unit)
                 held = min(max(target, low), high)
-                own.step(held, drift if held == target else 0.0, dt, low, high)
-            own.stop_at(low, high)
+                own.step(held, drift if held == target else 0.0, dt, low, high, closing)
+            own.stop_at(low, high, closing)
             edges.append(
                 min(max(own.place * unit - size[axis] / 2, 0.0), max(0.0, self.framing.frame[axis] - size[axis]))
             )
@@ -138,7 +152,9 @@ class CausalCamera:
     def _begin(self, place: tuple[float, float] | None, unit: float) -> None:
         middle = place or (self.framing.frame[0] / 2, self.framing.frame[1] / 2)
         self._axes = [_Axis(self.limits, value / unit) for value in middle]
-        self._zoom, self._seen, self._drift = self.options.zoom_min, None, (0.0, 0.0)
+        self._zoom = _Axis(ZOOM, float(np.log(self.options.zoom_min)))
+        self._close = self.options.zoom_min
+        self._seen, self._drift = None, (0.0, 0.0)
 
     def _measure(self, time: float, place: tuple[float, float] | None, unit: float) -> None:
         if place is None:
@@ -168,4 +184,9 @@ class CausalCamera:
         wanted = self.options.zoom_min + (self.options.zoom_max - self.options.zoom_min) * certainty * max(
             0.0, 1 - fast
         )
-        self._zoom += (1 - float(np.exp(-dt / _ZOOM_S))) * (wanted - self._zoom)
+        # Away at once, closer only as it stays calm.
+        share = 1.0 if wanted < self._close else 1 - float(np.exp(-dt / _ZOOM_S))
+        self._close += share * (wanted - self._close)
+        low, high = np.log([self.options.zoom_min, self.options.zoom_max]).tolist()
+        self._zoom.step(float(np.log(self._close)), 0.0, dt, low, high)
+        self._zoom.stop_at(low, high)

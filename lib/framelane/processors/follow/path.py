@@ -36,6 +36,14 @@ class Limits:
     acceleration: float
     jerk: float
 
+    def scaled(self, factor: float) -> Limits:
+        """The same in another unit."""
+        return Limits(self.speed * factor, self.acceleration * factor, self.jerk * factor)
+
+
+ZOOM = Limits(0.25, 0.35, 1.0)
+"""Of the logarithm of the zoom: seen, but not noticed."""
+
 
 @dataclass(frozen=True)
 class Wish:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from framelane.processors.follow.crop import Window
 from framelane.processors.follow.framing import Framing
-from framelane.processors.follow.path import GRID_HZ, Limits, Wish, plan
+from framelane.processors.follow.path import GRID_HZ, ZOOM, Limits, Wish, plan
 from framelane.processors.follow.sightings import Sightings
 from framelane.processors.follow.subject import LOST, NOBODY, Subject, find_subject
 from framelane.sections.follow import FollowSettings
@@ -22,7 +22,6 @@ _CALM, _FAST = (
     0.3,
     1.5,
 )  # window widths a second: below the first the camera may come close, above the second it stays wide
-_ZOOM = Limits(0.25, 0.35, 1.0)  # of the logarithm of the zoom: seen, but not noticed
 _ZOOM_PLAY = 0.04  # of the logarithm: less is not worth a zoom
 _MARGIN = 0.03  # of the window, around a subject that is to be inside
 
@@ -133,7 +132,7 @@ def _zoom(times: Array, subject: Subject, frame: Framing, options: FollowSetting
         low, low, ones, _ZOOM_PLAY * ones, _ZOOM_PLAY * 3 * ones,
         np.log(options.zoom_min) * ones, np.log(options.zoom_max) * ones,
     )  # fmt: skip
-    found = _dense(times, grid, plan(wish, step, _ZOOM))
+    found = _dense(times, grid, plan(wish, step, ZOOM))
     return np.asarray(np.exp(np.clip(found, np.log(options.zoom_min), np.log(options.zoom_max))))
 
 
