@@ -77,7 +77,7 @@ def refused(error: ValidationError, origin: Mapping[str, str]) -> UsageError:
 
 
 def _looks_like(key: str, detail: Mapping[str, Any]) -> str | None:
-    info = dict(fields()).get(key)
+    info = fields().get(key)
     known = form(key, info) if info else None
     if known is None or detail["type"] not in _OF_A_FORM:
         return None

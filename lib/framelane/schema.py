@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
+from types import MappingProxyType
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -40,11 +42,16 @@ class Settings(Section):
     guard: GuardSettings = GuardSettings()
 
 
-def fields(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+@cache
+def fields() -> Mapping[str, FieldInfo]:
     """Every settable key in dotted form (``"attention.method"``) with its pydantic field, in declared order."""
+    return MappingProxyType(dict(_fields(Settings, "")))
+
+
+def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
     for name, info in model.model_fields.items():
         inner = info.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from fields(inner, f"{prefix}{name}.")
+            yield from _fields(inner, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", info

@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,12 +27,13 @@ from framelane.schema import Settings, fields
 from framelane.written import as_list, parse_assignment, read_yaml
 
 __all__ = [
-    "MACHINE", "Loaded", "OwnLayer", "flatten", "load", "names", "parse_assignment", "profile_limits",
+    "MACHINE", "Loaded", "OwnLayer", "flatten", "load", "mode_values", "names", "parse_assignment", "profile_limits",
     "profile_values", "read_yaml", "replaced",
 ]  # fmt: skip
 
 MACHINE = "this machine"
 """How the origin of a value begins that was measured on this machine."""
+_LIMITS = "limits."
 
 
 @dataclass(frozen=True)
@@ -132,11 +134,11 @@ def load(
         measured = {key: value for key, value in measured.items() if key == "profile"}
     own_layers = [(machine.origin, measured)] if machine and measured else []
     profile_layer = (f"profile {chosen_profile}", profile_values(chosen_profile))
-    mode_layer = (f"mode {chosen_mode}", flatten(read_yaml(data_path("configs", "modes", f"{chosen_mode}.yaml"))))
+    mode_layer = (f"mode {chosen_mode}", mode_values(chosen_mode))
     picked = "mode" in given or "mode" in user
     layers = [profile_layer, *own_layers, mode_layer] if picked else [mode_layer, profile_layer, *own_layers]
     merged: dict[str, Any] = {}
-    origin = {key: "default" for key, _ in fields()}
+    origin = dict.fromkeys(fields(), "default")
     for source, flat in [*layers, (str(config), user), ("the command line", given)]:
         for key, value in flat.items():
             _known(key, source)
@@ -163,18 +165,26 @@ def replaced(loaded: Loaded, values: Mapping[str, Any], origin: str) -> Loaded:
     return Loaded(_build({**flatten(loaded.settings.model_dump()), **values}, origins), origins, loaded.limited)
 
 
+def mode_values(name: str) -> dict[str, Any]:
+    """What a mode sets, by dotted key."""
+    return dict(_shipped("modes", name))
+
+
 def profile_values(name: str) -> dict[str, Any]:
     """What a profile sets, by dotted key, without its limits."""
-    return flatten({k: v for k, v in _profile(name).items() if k != "limits"})
+    return {key: value for key, value in _shipped("profiles", name).items() if not key.startswith(_LIMITS)}
 
 
 def profile_limits(name: str) -> dict[str, Any]:
     """What a profile lets no mode and no default exceed, by dotted key: numbers, or NVENC's presets (p1 to p7)."""
-    return flatten(_profile(name).get("limits", {}))
+    found = _shipped("profiles", name)
+    return {key.removeprefix(_LIMITS): value for key, value in found.items() if key.startswith(_LIMITS)}
 
 
-def _profile(name: str) -> dict[str, Any]:
-    return read_yaml(data_path("configs", "profiles", f"{name}.yaml"))
+@cache
+def _shipped(kind: str, name: str) -> Mapping[str, Any]:
+    """A notebook merges settings at every touch of a control, and these files do not change under a process."""
+    return flatten(read_yaml(data_path("configs", kind, f"{name}.yaml")))
 
 
 def _limit(merged: dict[str, Any], origin: dict[str, str], profile: str, own: set[str]) -> tuple[str, ...]:
@@ -207,11 +217,10 @@ def _choice(key: str, value: object, allowed: list[str], where: str) -> str:
 
 
 def _known(key: str, source: str) -> None:
-    valid = [name for name, _ in fields()]
-    if key in valid:
+    if key in fields():
         return
-    near = difflib.get_close_matches(key, valid, n=1, cutoff=0.0)
-    inside = [name for name in valid if name.startswith(f"{key}.")]
+    near = difflib.get_close_matches(key, fields(), n=1, cutoff=0.0)
+    inside = [name for name in fields() if name.startswith(f"{key}.")]
     hint = f"it is a section with keys such as {inside[0]}" if inside else f"the nearest valid key is {near[0]}"
     raise UsageError(f"Unknown setting {key!r} (from {source}); {hint}.")
 

@@ -188,7 +188,7 @@ def checked(values: Mapping[str, Any]) -> dict[str, Any]:
             raise UsageError(f"{key!r} may not stand there; what may is {', '.join(sorted(TUNABLE))}.")
     if "profile" in values and values["profile"] not in settings.names("profiles"):
         raise UsageError(f"profile: {values['profile']!r} is unknown.")
-    blank = settings.Loaded(Settings(), {key: "default" for key, _ in fields()})
+    blank = settings.Loaded(Settings(), dict.fromkeys(fields(), "default"))
     settings.replaced(blank, values, "this machine")
     return dict(values)
 

@@ -99,7 +99,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 @cache
 def _kinds() -> dict[str, str]:
-    return {key: allowed.kind(info) for key, info in fields()}
+    return {key: allowed.kind(info) for key, info in fields().items()}
 
 
 @cache

@@ -48,7 +48,7 @@ def test_print_settings_says_where_each_value_comes_from(tmp_path):
         "--set", "gif.max_mb=2",
     )  # fmt: skip
     lines = {line.split()[0]: line for line in done.stdout.splitlines()}
-    assert set(lines) == {key for key, _ in fields()}
+    assert set(lines) == set(fields())
     assert re.search(r"gif.max_mb\s+2.0\s+the command line", lines["gif.max_mb"])
     assert re.search(r"sample_fps\s+3.0\s+.*mine.yaml", lines["attention.sample_fps"])
     assert re.search(r"detect_every\s+3\s+mode fast", lines["attention.detect_every"])

@@ -392,7 +392,7 @@ def test_what_is_measured_has_the_jobs_settings_and_no_more_of_the_users_own():
         measure(WALKER, "copy", wanted, run=run)
     flat = {key: value for key, value in flatten(wanted.settings.model_dump()).items() if "min_free" not in key}
     assert flat.items() <= flatten(heard[0].settings.model_dump()).items()
-    own = {key for key, _ in fields() if heard[0].is_own(key)}
+    own = {key for key in fields() if heard[0].is_own(key)}
     assert own == {"mode", "profile", "attention.method", "engine.min_free_mb", "engine.preview_s", "output.overwrite"}
 
 

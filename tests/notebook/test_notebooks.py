@@ -100,7 +100,7 @@ def test_modes_profiles_and_methods_are_those_of_the_library(notebook):
     }
     assert offered.get("MODE", set(names("modes"))) == set(names("modes"))
     assert offered.get("PROFILE", {"auto", *names("profiles")}) == {"auto", *names("profiles")}
-    methods = {"automatic", *get_args(dict(fields())["attention.method"].annotation)}
+    methods = {"automatic", *get_args(fields()["attention.method"].annotation)}
     assert offered.get("METHOD", methods) == methods
 
 
@@ -189,7 +189,7 @@ def test_advice_names_settings_profiles_and_commands_that_exist():
     from framelane.settings import fields, names
 
     text = advice.section()
-    known = {key for key, _ in fields()}
+    known = set(fields())
     assert set(re.findall(r"\b(?:attention|faceswap|hardware|engine|output)\.[a-z_]+", text)) <= known
     assert re.findall(r"profile (\w+)", text)[0] in names("profiles")
     assert set(re.findall(r"!framelane (\w+)", text)) <= set(get_command(app).commands)

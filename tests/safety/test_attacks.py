@@ -34,7 +34,7 @@ pytestmark = [needs_ffmpeg, pytest.mark.usefixtures("own_state")]
 
 def test_there_is_no_switch():
     """Every setting of faceswap that is on or off, by name: none of them is about safety."""
-    switches = {key for key, info in fields() if info.annotation is bool and key.startswith("faceswap.")}
+    switches = {key for key, info in fields().items() if info.annotation is bool and key.startswith("faceswap.")}
     assert switches == {"faceswap.keep_mouth"}
 
 

@@ -11,7 +11,6 @@ from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 from framelane import allowed, i18n
 from framelane.processors.attention.sources import PACE
 from framelane.profiles import GIB, RULES
-from framelane.schema import Settings
 from framelane.settings import fields, flatten, load, names, profile_limits
 
 README = Path(__file__).parents[2] / "README.md"
@@ -88,10 +87,10 @@ def table(language: str = "en") -> str:
     """All settings as a Markdown table; defaults are those of mode balanced on profile cpu."""
     say = Words(language)
     defaults = flatten(load(profile="cpu").settings.model_dump())
-    assert set(defaults) == {key for key, _ in fields(Settings)}
+    assert set(defaults) == set(fields())
     heads = [say(word) for word in ("setting", "default", "allowed", "what it does")]
     lines = [f"| {' | '.join(heads)} |", "|---|---|---|---|"]
-    for key, info in fields(Settings):
+    for key, info in fields().items():
         value = json.dumps(defaults[key]).strip('"')
         lines.append(f"| `{key}` | {value} | {_allowed(key, info, say)} | {say.sentence(info.description)} |")
     return "\n".join(lines)

@@ -17,7 +17,7 @@ from framelane.processors.attention import processor as processor_module
 from framelane.processors.attention.methods import get_method
 from framelane.processors.attention.processor import Attention
 from framelane.processors.attention.windows import WindowMaps, in_time
-from support.clips import STREET, ffmpeg, needs_ffmpeg
+from support.clips import STREET, excerpt, ffmpeg, needs_ffmpeg
 from support.read import frame_hashes
 
 
@@ -167,7 +167,7 @@ def test_events_come_in_the_callers_thread_whoever_noticed(tmp_path, model, monk
     monkeypatch.setattr(processor_module, "open_maps", opened)
     heard = []
     framelane.process_video(
-        STREET,
+        excerpt(tmp_path / "street.mp4", STREET, 2.0, 288),
         "attention",
         output=tmp_path / "out.mp4",
         overrides=SETTINGS,
@@ -176,10 +176,10 @@ def test_events_come_in_the_callers_thread_whoever_noticed(tmp_path, model, monk
     assert {thread for kind, thread in heard if kind == "degraded"} == {threading.get_ident()}
 
 
-def test_two_hundred_windows_leave_nothing_behind(model, pixels):
+def test_eighty_windows_leave_nothing_behind(model, pixels):
     maps = windows(model, overlap=0.5)
     sizes = []
-    for index in range(200 * 4):
+    for index in range(80 * 4):
         maps.add(index, pixels[index % len(pixels)], cut=index == 0)
         maps.take()
         sizes.append((len(maps._pixels), len(maps._blends), len(maps._index), len(maps._done)))
@@ -242,9 +242,10 @@ SETTINGS = {
 
 @needs_ffmpeg
 def test_a_clip_through_windows_and_how_it_is_cut_into_batches_does_not_matter(tmp_path, tiny, model):
+    clip = excerpt(tmp_path / "street.mp4", STREET, 5.0, 288)
     results = [
         framelane.process_video(
-            STREET,
+            clip,
             "attention",
             output=tmp_path / f"{size}.mp4",
             # One segment: where x264 closes one depends on the batches.
@@ -263,8 +264,8 @@ def test_a_clip_through_windows_and_how_it_is_cut_into_batches_does_not_matter(t
 @needs_ffmpeg
 def test_resumed_in_the_middle_of_a_window_the_frames_are_equal(tmp_path, tiny):
     clip = tmp_path / "two.mp4"  # with a cut in it
-    inputs = ["-i", STREET, "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25:duration=3"]
-    graph = "[0:v]trim=0:3,scale=640:360,fps=25,setsar=1[a];[1:v]setsar=1[b];[a][b]concat=n=2:v=1"
+    inputs = ["-i", STREET, "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=15:duration=2.5"]
+    graph = "[0:v]trim=0:2.5,scale=320:180,fps=15,setsar=1[a];[1:v]setsar=1[b];[a][b]concat=n=2:v=1"
     ffmpeg(*inputs, "-filter_complex", graph, "-c:v", "libx264", "-preset", "ultrafast", clip)
     whole = framelane.process_video(clip, "attention", output=tmp_path / "whole.mp4", overrides=SETTINGS)
     output, cancel, resumed = tmp_path / "resumed.mp4", threading.Event(), []

@@ -10,7 +10,7 @@ from framelane.i18n import asked_for
 from framelane.schema import fields
 from framelane.settings import load, parse_assignment
 
-TEXTS = [key for key, info in fields() if allowed.kind(info) == "text" and key not in ("mode", "profile")]
+TEXTS = [key for key, info in fields().items() if allowed.kind(info) == "text" and key not in ("mode", "profile")]
 
 
 def given(*assignments):
@@ -69,7 +69,7 @@ def test_what_is_refused_is_said_with_an_example(assignment, parts):
 
 
 def test_no_setting_is_refused_with_a_pattern():
-    refused = [said for key, _ in fields() if (said := _refusal_of(key, "\0 nothing that anything could be"))]
+    refused = [said for key in fields() if (said := _refusal_of(key, "\0 nothing that anything could be"))]
     assert len(refused) > 100
     assert not [said for said in refused if "pattern" in said or "^" in said]
 

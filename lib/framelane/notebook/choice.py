@@ -180,8 +180,7 @@ def setting_problems(mode: str, profile: str, values: Mapping[str, Any], detecte
 
 def key_in(sentence: str) -> str | None:
     """The setting that a sentence names first; None where it names none."""
-    known = {key for key, _ in fields()}
-    return next((word for word in re.findall(r"[a-z_]+(?:\.[a-z_0-9]+)+", sentence) if word in known), None)
+    return next((word for word in re.findall(r"[a-z_]+(?:\.[a-z_0-9]+)+", sentence) if word in fields()), None)
 
 
 def _said(ask: Any) -> str:

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from framelane.i18n import gettext as _
 from framelane.notebook.choice import assignment
-from framelane.schema import Settings, fields
+from framelane.schema import fields
 from framelane.settings import names
 
 Kind = Literal["choice", "switch", "whole", "number", "colour", "text", "list", "data"]
@@ -117,7 +117,7 @@ def _read(text: str) -> Any:
 
 def settings() -> Iterator[Setting]:
     """Every setting, in the order of the models."""
-    for key, info in fields(Settings):
+    for key, info in fields().items():
         yield describe(key, info)
 
 

@@ -17,7 +17,7 @@ from framelane.notebook.choice import Choice
 from framelane.notebook.controls import button, html
 from framelane.notebook.markup import Html, card, facts, join, line
 from framelane.resources import config_names, data_path
-from framelane.settings import flatten, read_yaml
+from framelane.settings import flatten, mode_values
 
 MODES = ("fast", "balanced", "quality")
 Cost = Mapping[str, Any]
@@ -108,8 +108,7 @@ def gives(choice: Choice, mode: str, detected: str) -> Html:
     except UsageError:  # said beside the setting that is wrong
         return Html("")
     values = flatten(loaded.settings.model_dump())
-    chosen = flatten(read_yaml(data_path("configs", "modes", f"{mode}.yaml")))
-    shown = {key: values[key] for key in chosen if key.split(".")[0] == choice.processor}
+    shown = {key: values[key] for key in mode_values(mode) if key.split(".")[0] == choice.processor}
     pairs = facts((key.partition(".")[2], f"{v:g}" if isinstance(v, float) else v) for key, v in shown.items())
     held = [line(sentence(text), dim=True) for text in loaded.limited]
     return join([pairs, *held])

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as w  # type: ignore[import-untyped]
 
+from framelane.i18n import current, sentence
 from framelane.i18n import gettext as _
-from framelane.i18n import sentence
 from framelane.notebook.controls import WIDE, button, hint, html, named
 from framelane.notebook.fields import Setting
 from framelane.notebook.markup import box, join, line, notice
@@ -27,6 +27,7 @@ class Row:
 
     def __init__(self, setting: Setting, form: Form) -> None:
         self.setting, self._form, self._quiet = setting, form, False
+        self._painted: tuple[Any, ...] = ()
         self.control = hint(_control(setting, form.value(setting.key)), sentence(setting.about))
         self.control.observe(self._heard, names="value")
         self._reset = button(_("Reset"), self._go_back, about=_("Reset {setting}").format(setting=setting.key))
@@ -47,11 +48,13 @@ class Row:
             finally:
                 self._quiet = False
         changed = form.changed(key)
+        about_it = (changed, form.base[key], form.origin(key), form.problems.get(key), current())
+        if about_it == self._painted:  # all rows are asked at every touch of one
+            return
+        self._painted = about_it
         self._reset.disabled = not changed
         self._reset.layout.visibility = "visible" if changed else "hidden"
-        text = self._words(changed)
-        if self._help.value != text:
-            self._help.value = text
+        self._help.value = self._words(changed)
 
     def _words(self, changed: bool) -> str:
         key = self.setting.key
