@@ -211,7 +211,7 @@ def test_follow_survives_kills(tmp_path, length):
     more = ("follow.detect_every=10", "hardware.batch_size=8")
     clip, longest, begin = WALKER, 6, start
     if length == "short":
-        clip, longest, begin, more = excerpt(tmp_path / "in.mp4", seconds=3), 2, fork, (*SHORT, *more)
+        clip, longest, begin, more = excerpt(tmp_path / "in.mp4", seconds=2), 1.5, fork, (*SHORT, *more)
     whole = framelane.process_video(
         clip, "follow", output=tmp_path / "whole.mp4", overrides=_as_dict((*SETTINGS, *more))
     )
