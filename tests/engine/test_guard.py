@@ -571,7 +571,7 @@ def test_the_stride_makes_models_run_more_seldom(tmp_path, monkeypatch):
     from framelane.processors.attention.maps import FrameMaps
 
     looked, counts = [], []
-    clip = excerpt(tmp_path / "in.mp4")
+    clip = excerpt(tmp_path / "in.mp4", seconds=3)
     real = FrameMaps.look
     monkeypatch.setattr(FrameMaps, "look", lambda self, rgb: looked.append(1) or real(self, rgb))
     for stride in (1, 2):
