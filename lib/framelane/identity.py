@@ -18,8 +18,6 @@ from typing import Any
 from framelane import settings as settings_module
 from framelane.errors import UsageError
 from framelane.processors.base import Processor
-from framelane.resources import data_path
-from framelane.schema import Settings
 from framelane.settings import Loaded
 from framelane.video.clip import Clip, fingerprint
 
@@ -56,8 +54,7 @@ def result_settings(processor: str, loaded: Loaded) -> dict[str, Any]:
             value that it would have without either, so that what is begun on one machine is gone on with on another.
     """
     sections = {"engine", "output", "gif", processor}
-    mode = settings_module.read_yaml(data_path("configs", "modes", f"{loaded.settings.mode}.yaml"))
-    without = settings_module.flatten(Settings.model_validate(mode).model_dump())
+    without = settings_module.flatten(settings_module.of_mode(loaded.settings.mode).model_dump())
     flat = settings_module.flatten(loaded.settings.model_dump())
     return with_contents(
         {

@@ -27,8 +27,8 @@ from framelane.schema import Settings, fields
 from framelane.written import as_list, parse_assignment, read_yaml
 
 __all__ = [
-    "MACHINE", "Loaded", "OwnLayer", "flatten", "load", "mode_values", "names", "parse_assignment", "profile_limits",
-    "profile_values", "read_yaml", "replaced",
+    "MACHINE", "Loaded", "OwnLayer", "flatten", "load", "mode_values", "names", "of_mode", "parse_assignment",
+    "profile_limits", "profile_values", "read_yaml", "replaced",
 ]  # fmt: skip
 
 MACHINE = "this machine"
@@ -163,6 +163,11 @@ def replaced(loaded: Loaded, values: Mapping[str, Any], origin: str) -> Loaded:
         _known(key, origin)
     origins = {**loaded.origin, **dict.fromkeys(values, origin)}
     return Loaded(_build({**flatten(loaded.settings.model_dump()), **values}, origins), origins, loaded.limited)
+
+
+def of_mode(name: str) -> Settings:
+    """Defaults and a mode alone."""
+    return _build(mode_values(name), {})
 
 
 def mode_values(name: str) -> dict[str, Any]:
