@@ -17,7 +17,7 @@ from framelane.perception.camera import Motion, compose, from_json, to_json
 from framelane.perception.detectors import Family, family_of
 from framelane.perception.motion import Step, between, to_field
 from framelane.perception.schedule import Given
-from framelane.video.frames import FrameBatch
+from framelane.perception.waiting import Held
 
 if TYPE_CHECKING:
     import supervision
@@ -75,11 +75,10 @@ class Seen:
 
 
 @dataclass
-class Pending:
+class Pending(Held):
     """A frame on its way through the lanes.
 
     Attributes:
-        frame: a frame batch of one.
         step: how it relates to the frame before.
         sampled: a map is, or will be, computed here.
         detections: what was detected here; None between detections.
@@ -91,7 +90,6 @@ class Pending:
         tracks: its own boxes, once known.
     """
 
-    frame: FrameBatch
     step: Step
     sampled: bool
     detections: supervision.Detections | None
@@ -101,16 +99,6 @@ class Pending:
     moment: float | None = None
     action: tuple[str, float] | None = None
     tracks: list[Track] | None = None
-
-    @property
-    def index(self) -> int:
-        """Index of the frame in the clip."""
-        return self.frame.first_index
-
-    @property
-    def time(self) -> float:
-        """Seconds from the clip's first frame."""
-        return self.frame.times[0]
 
 
 def fill_maps(waiting: deque[Pending], *, ended: bool) -> None:

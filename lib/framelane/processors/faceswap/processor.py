@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from framelane.perception.faces.base import Face
 from framelane.perception.faces.tracks import GAP_S, WIDTH_S, FaceTracks, Sight, faces_at, joined
 from framelane.perception.motion import bare_steps
+from framelane.perception.waiting import Waiting
 from framelane.processors.base import Context, Moment, OutputSpec, Processor, Snapshot
 from framelane.processors.faceswap import opening, safety
 from framelane.processors.faceswap.compose import composed, swapped
 from framelane.processors.faceswap.figures import fold
 from framelane.processors.faceswap.quality import Quality
 from framelane.processors.faceswap.swapper import Patch, Refused, Wish
-from framelane.processors.waiting import Waiting
 from framelane.provenance import Provenance
 from framelane.schema import Settings
 from framelane.sections.faceswap import FaceswapSettings

@@ -11,13 +11,13 @@ from typing import Any
 
 from framelane.perception.motion import Step, bare_steps, steps
 from framelane.perception.schedule import duties, history
+from framelane.perception.waiting import Waiting
 from framelane.processors.base import Context, OutputSpec, Processor, Snapshot
 from framelane.processors.pose import tables
 from framelane.processors.pose.figures import Fold, row
 from framelane.processors.pose.lane import Lane
 from framelane.processors.pose.picture import Picture
 from framelane.processors.pose.sources import open_estimator
-from framelane.processors.waiting import Waiting
 from framelane.sections.pose import PoseSettings
 from framelane.video.clip import Clip
 from framelane.video.frames import FrameBatch

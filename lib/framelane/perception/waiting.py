@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from framelane.video.frames import FrameBatch
 
 
-@dataclass(frozen=True)
-class Waiting:
+@dataclass
+class Held:
     """A frame that is held back.
 
     Attributes:
         frame: a frame batch of one, see :meth:`~framelane.video.frames.FrameBatch.alone`.
-        scene: index in the clip of the frame at which its scene begins.
     """
 
     frame: FrameBatch
-    scene: int
 
     @property
     def index(self) -> int:
@@ -28,3 +26,14 @@ class Waiting:
     def time(self) -> float:
         """Seconds from the clip's first frame."""
         return self.frame.times[0]
+
+
+@dataclass
+class Waiting(Held):
+    """A frame that is held back for the rest of its scene.
+
+    Attributes:
+        scene: index in the clip of the frame at which its scene begins.
+    """
+
+    scene: int
